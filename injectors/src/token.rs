@@ -1,0 +1,67 @@
+//! Tokens: keyed identifiers that ride in a canary, in the form its carrier field allows.
+//!
+//! ```text
+//! text form   16 characters of lower-case base32 (a-z2-7)
+//!             pppp ssssss ssssss
+//!             |    +--------------- 60 bits: 28-bit masked serial, 32-bit tag
+//!             +-------------------- 4-character prefix of the key's epoch
+//! ```
+//!
+//! The construction is SIV-style: `tag = MAC(serial)`, `masked = serial XOR MAC(tag)`. It is unique
+//! by construction (one serial, one token), reveals no order, and anyone with the key alone can
+//! check a token off line. Whoever saw two tokens of an epoch can spot a third by its prefix; a
+//! campaign that cares opens a new epoch.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Number of bits of a serial: an epoch holds 268,435,456 canaries.
+pub const SERIAL_BITS: u32 = 28;
+
+/// A generation of the key. Old epochs stay readable; only the newest one mints.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Epoch(pub u16);
+
+/// Which canary a token stands for. Serialised as `[epoch, serial]`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TokenId {
+    /// The key epoch that minted it.
+    pub epoch: Epoch,
+    /// The canary's number within the epoch, below 2^28.
+    pub serial: u32,
+}
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.epoch.0, self.serial)
+    }
+}
+
+impl Serialize for TokenId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.epoch, self.serial).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TokenId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (epoch, serial) = Deserialize::deserialize(deserializer)?;
+        Ok(TokenId { epoch, serial })
+    }
+}
+
+/// The shape that a field allows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Carrier {
+    /// 16 lower-case characters: user names, mailboxes, user agents, paths, object names, hosts.
+    Text,
+    /// 16 upper-case characters, for key ids such as `AKIA` + 16.
+    Upper,
+    /// A version 4 UUID whose 60 free bits around version and variant hold the token.
+    Uuid,
+    /// An address in 2001:db8::/32 with no zero group, so that nothing compresses.
+    Ipv6,
+}

@@ -1,0 +1,13 @@
+//! `dwell completions`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell completions`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell completions`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell completions` is not there yet".into()))
+}

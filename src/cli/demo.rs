@@ -1,0 +1,13 @@
+//! `dwell demo`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell demo`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell demo` is not there yet".into()))
+}

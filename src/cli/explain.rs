@@ -1,0 +1,13 @@
+//! `dwell explain`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell explain`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell explain`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell explain` is not there yet".into()))
+}

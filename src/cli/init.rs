@@ -1,0 +1,13 @@
+//! `dwell init`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell init`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell init`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell init` is not there yet".into()))
+}

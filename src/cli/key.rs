@@ -1,0 +1,13 @@
+//! `dwell key`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell key`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell key`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell key` is not there yet".into()))
+}

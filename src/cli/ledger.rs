@@ -1,0 +1,13 @@
+//! `dwell ledger`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell ledger`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell ledger`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell ledger` is not there yet".into()))
+}

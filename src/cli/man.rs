@@ -1,0 +1,13 @@
+//! `dwell man`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell man`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell man`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell man` is not there yet".into()))
+}

@@ -1,0 +1,13 @@
+//! `dwell probe`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell probe`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell probe`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell probe` is not there yet".into()))
+}

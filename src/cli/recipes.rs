@@ -1,0 +1,13 @@
+//! `dwell recipes`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell recipes`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell recipes`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell recipes` is not there yet".into()))
+}

@@ -1,0 +1,13 @@
+//! `dwell rehearse`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell rehearse`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell rehearse`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell rehearse` is not there yet".into()))
+}

@@ -1,0 +1,13 @@
+//! `dwell run`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell run`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell run` is not there yet".into()))
+}

@@ -1,0 +1,13 @@
+//! `dwell scan`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell scan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell scan`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell scan` is not there yet".into()))
+}

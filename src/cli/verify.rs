@@ -1,0 +1,13 @@
+//! `dwell verify`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell verify`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell verify`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell verify` is not there yet".into()))
+}

@@ -1,0 +1,13 @@
+//! `dwell watch`. Stub: the owner of this verb writes the real one.
+
+use super::Global;
+use crate::exit::{Exit, Failure};
+
+/// Arguments of `dwell watch`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs `dwell watch`.
+pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
+    Err(Failure::Bug("`dwell watch` is not there yet".into()))
+}

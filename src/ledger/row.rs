@@ -1,0 +1,484 @@
+//! The rows of the ledger: every fact that dwell may later be asked about, and nothing derived.
+//!
+//! Outcomes, times to detect and verdicts are *not* rows. They are a pure function of these rows
+//! and a cut (`dispatch::outcome`), which is what makes a report reproducible.
+//!
+//! On disk a row is one JSON object with a `k` field that names its kind. Field names are short
+//! where a ledger holds millions of them. Adding an optional field keeps the format version;
+//! anything else raises it.
+
+use std::collections::BTreeMap;
+
+use dwell_injectors::receipt::Strength;
+use dwell_injectors::stamp::Stamp;
+use dwell_injectors::token::TokenId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where on its way from the injector to a person a canary was seen; ordered.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Left the injector.
+    Sent,
+    /// Accepted by the first hop.
+    Delivered,
+    /// Searchable where the rules look.
+    Ingested,
+    /// An alert exists.
+    Detected,
+    /// Somebody was told.
+    Notified,
+    /// A human took it.
+    Acknowledged,
+    /// The case was closed.
+    Closed,
+}
+
+impl Stage {
+    /// The stage's name as configurations and reports spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Sent => "sent",
+            Stage::Delivered => "delivered",
+            Stage::Ingested => "ingested",
+            Stage::Detected => "detected",
+            Stage::Notified => "notified",
+            Stage::Acknowledged => "acknowledged",
+            Stage::Closed => "closed",
+        }
+    }
+}
+
+/// One fact. See the module's text.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(tag = "k", rename_all = "kebab-case")]
+pub enum Row {
+    /// A writer opened the ledger.
+    Opened(Opened),
+    /// A run began: its whole plan and resolved configuration.
+    Run(Box<RunStarted>),
+    /// A canary is about to leave; committed before it does.
+    Intent(Intent),
+    /// What became of one event of a canary.
+    Receipt(ReceiptRow),
+    /// A planned canary that was never handed over.
+    Withdrawn(Withdrawn),
+    /// A watcher saw one of our tokens.
+    Sighting(SightingRow),
+    /// A watcher looked.
+    Look(Look),
+    /// A span in which a watcher could not look.
+    Blind(Blind),
+    /// A watcher read its first real record through its dialect under this configuration.
+    Proven(Proven),
+    /// Sightings that are none of ours, counted.
+    Stray(Stray),
+    /// Injection stopped, paused or went on.
+    Control(Control),
+    /// The wall clock stepped against boot time.
+    Clock(ClockStep),
+    /// Somebody asked whether a text is ours.
+    Verify(VerifyRow),
+    /// A run ended.
+    Ended(Ended),
+}
+
+/// A writer opened the ledger.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Opened {
+    /// When.
+    pub at: Stamp,
+    /// This program's version.
+    pub version: String,
+    /// The verb that opened it: `run`, `watch`, `verify`.
+    pub verb: String,
+    /// Operating system process id.
+    pub pid: u32,
+    /// Offset and error of the wall clock if the system reports them: `synchronised`, `unsynchronised`, `unknown`.
+    pub clock_sync: String,
+}
+
+/// A run began.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RunStarted {
+    /// When.
+    pub at: Stamp,
+    /// Numbered from 1 within the ledger.
+    pub run: u32,
+    /// The campaign's name.
+    pub campaign: String,
+    /// Seed of the schedule.
+    pub seed: u64,
+    /// `stratified`, `poisson` or `fixed`.
+    pub arrivals: String,
+    /// When the first slot begins.
+    pub starts: Stamp,
+    /// Length of the injection window, nanoseconds.
+    pub window_ns: u64,
+    /// Hours never sampled, in words, as configured.
+    pub quiet_hours: Vec<String>,
+    /// SHA-256 of the resolved configuration, hex.
+    pub config_digest: String,
+    /// The resolved configuration as JSON, secrets as references only.
+    pub config: serde_json::Value,
+    /// Recipe name to SHA-256 of its source, hex.
+    pub recipes: BTreeMap<String, String>,
+    /// Dialect name to SHA-256 of its source, hex.
+    pub dialects: BTreeMap<String, String>,
+    /// Who allowed this, in the configuration's words.
+    pub authorisation: Option<serde_json::Value>,
+    /// The routes with what is expected of each.
+    pub routes: Vec<RoutePlan>,
+    /// The watchers with their stages.
+    pub watchers: Vec<WatcherPlan>,
+}
+
+/// A route as it stood when the run began.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct RoutePlan {
+    /// The route's name.
+    pub name: String,
+    /// Its recipe.
+    pub recipe: String,
+    /// ATT&CK technique ids of the recipe.
+    pub attack: Vec<String>,
+    /// Where it enters: `sensor`, `host-log`, `collector`, `broker`, `index`.
+    pub enters_at: String,
+    /// Who owns the route.
+    pub owner: String,
+    /// True when the owner is a supplier.
+    pub supplier: bool,
+    /// Where it writes, in words.
+    pub target: String,
+    /// Receipt strength that counts as delivery.
+    pub proof: Strength,
+    /// Number of canaries planned in this run.
+    pub planned: u32,
+    /// What should happen to each of its canaries.
+    pub expectations: Vec<ExpectationPlan>,
+}
+
+/// What should happen to a route's canaries.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ExpectationPlan {
+    /// Name, unique within the route; by default the stage's.
+    pub name: String,
+    /// The stage to be reached.
+    pub stage: Stage,
+    /// Watchers that can satisfy it; all of them are required to prove a miss.
+    pub watchers: Vec<String>,
+    /// Rules that satisfy it; empty means any.
+    pub rules: Vec<String>,
+    /// The objective's time, nanoseconds after submission of the first event.
+    pub deadline_ns: u64,
+    /// When waiting ends, nanoseconds after submission of the first event.
+    pub horizon_ns: u64,
+    /// Share in time, 0 to 1.
+    pub share: f64,
+    /// Confidence of the claim; `None` makes no statistical claim.
+    pub confidence: Option<f64>,
+    /// Fewest canaries for any verdict.
+    pub min_n: u32,
+}
+
+/// A watcher as it stood when the run began.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct WatcherPlan {
+    /// The watcher's name.
+    pub name: String,
+    /// The stage that its sightings reach.
+    pub stage: Stage,
+    /// The registry's name of its kind: `file`, `kafka`, `webhook`, `poll`.
+    pub kind: String,
+    /// Dialect name.
+    pub dialect: String,
+    /// True when it can only be told (webhook), so that its silence proves little.
+    pub push: bool,
+    /// Poll period or read delay in nanoseconds: how coarse its times are.
+    pub resolution_ns: u64,
+    /// Bound on the clock difference to the SIEM, if the configuration states one.
+    pub max_offset_ns: Option<u64>,
+    /// What it reads, in words.
+    pub source: String,
+}
+
+/// A canary is about to leave.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Intent {
+    /// Which canary.
+    #[serde(rename = "c")]
+    pub canary: TokenId,
+    /// The run.
+    #[serde(rename = "r")]
+    pub run: u32,
+    /// Index into the run's routes.
+    #[serde(rename = "w")]
+    pub route: u32,
+    /// Slot within the route.
+    #[serde(rename = "s")]
+    pub slot: u32,
+    /// The planned instant of its first event.
+    #[serde(rename = "p")]
+    pub intended: Stamp,
+    /// SHA-256 of each event's body, first 16 bytes, hex.
+    #[serde(rename = "d")]
+    pub digests: Vec<String>,
+    /// Index of the completing event.
+    #[serde(rename = "e")]
+    pub completing: u32,
+}
+
+/// What became of one event.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ReceiptRow {
+    /// Which canary.
+    #[serde(rename = "c")]
+    pub canary: TokenId,
+    /// Which of its events.
+    #[serde(rename = "e")]
+    pub event: u32,
+    /// Read immediately before the first byte left; for a crash, the intended instant.
+    #[serde(rename = "t")]
+    pub submitted_at: Stamp,
+    /// How late the hand-over began against its planned instant, nanoseconds.
+    #[serde(rename = "l")]
+    pub late_ns: i64,
+    /// What is known.
+    #[serde(rename = "o")]
+    pub result: EventResult,
+}
+
+/// What is known about one event's delivery.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EventResult {
+    /// Acknowledged.
+    Accepted {
+        /// When, if the transport says so.
+        at: Option<Stamp>,
+        /// How strongly.
+        strength: Strength,
+        /// Where it lies now.
+        place: Option<String>,
+    },
+    /// Certainly not delivered.
+    Rejected {
+        /// In the target's words; foreign text.
+        reason: String,
+    },
+    /// May or may not be delivered; also a crash between hand-over and receipt.
+    Unknown {
+        /// What happened; foreign text.
+        reason: String,
+    },
+    /// Not sent, because an earlier event of the burst failed or injection was stopped.
+    NotSent {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A planned canary that was never handed over.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// When this was decided.
+    pub at: Stamp,
+    /// The run.
+    pub run: u32,
+    /// Index into the run's routes.
+    pub route: u32,
+    /// First slot of a contiguous range.
+    pub slot_from: u32,
+    /// Number of slots in the range.
+    pub slots: u32,
+    /// The canary, where an intent had already been committed.
+    pub canary: Option<TokenId>,
+    /// `cap`, `quiet hours`, `kill switch`, `stop`, `crash`, `late`.
+    pub reason: String,
+}
+
+/// A watcher saw one of our tokens.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct SightingRow {
+    /// Which canary.
+    #[serde(rename = "c")]
+    pub canary: TokenId,
+    /// The watcher's name, or `scan`.
+    #[serde(rename = "w")]
+    pub watcher: String,
+    /// The stage it reaches.
+    #[serde(rename = "g")]
+    pub stage: Stage,
+    /// When the bytes arrived, before any queue.
+    #[serde(rename = "t")]
+    pub observed: Stamp,
+    /// Start of the last complete look that did not show it: the lower bound. `None` for a push
+    /// or tail watcher, whose lower bound is the submission.
+    #[serde(rename = "b")]
+    pub not_before: Option<Stamp>,
+    /// The product's id of the alert or document, or a digest of the record; de-duplicates.
+    #[serde(rename = "i")]
+    pub native_id: String,
+    /// The rule, as the product names it (id first, else name); foreign text.
+    #[serde(rename = "u")]
+    pub rule: Option<String>,
+    /// Every name under which the rule could be listed in an expectation (id, name, title).
+    #[serde(rename = "n", default, skip_serializing_if = "Vec::is_empty")]
+    pub rule_names: Vec<String>,
+    /// The event's own time as the product reports it, wall nanoseconds.
+    #[serde(rename = "et")]
+    pub event_time_ns: Option<i64>,
+    /// The alert's creation time as the product reports it, wall nanoseconds.
+    #[serde(rename = "at")]
+    pub created_time_ns: Option<i64>,
+    /// `exact`, `identity` or `window`.
+    #[serde(rename = "m")]
+    pub grade: Grade,
+    /// True for a token found by `dwell scan`: never a point in time.
+    #[serde(rename = "x", default, skip_serializing_if = "std::ops::Not::not")]
+    pub retrospective: bool,
+    /// Start of the record, cut; foreign text.
+    #[serde(rename = "q", default)]
+    pub excerpt: String,
+}
+
+/// How a sighting was tied to its canary; strongest first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Grade {
+    /// The token itself.
+    Exact,
+    /// A leased identity.
+    Identity,
+    /// A field in a time window.
+    Window,
+}
+
+/// A watcher looked.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Look {
+    /// The watcher's name.
+    #[serde(rename = "w")]
+    pub watcher: String,
+    /// When the look began.
+    #[serde(rename = "f")]
+    pub from: Stamp,
+    /// When its answer had been read whole. For a tail watcher a look covers `from..to` continuously.
+    #[serde(rename = "t")]
+    pub to: Stamp,
+    /// True when all pages or bytes available were read.
+    #[serde(rename = "c")]
+    pub complete: bool,
+    /// True when the look also covers everything since the previous complete look (tail, cursor,
+    /// overlap): nothing that appeared in between can have been lost.
+    #[serde(rename = "u")]
+    pub unbroken: bool,
+    /// Durable position, in the watcher's own words.
+    #[serde(rename = "p")]
+    pub position: String,
+    /// Records read.
+    #[serde(rename = "n")]
+    pub records: u64,
+}
+
+/// A span in which a watcher could not look.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Blind {
+    /// The watcher's name.
+    pub watcher: String,
+    /// First instant not covered.
+    pub from: Stamp,
+    /// First instant covered again; `None` while it lasts.
+    pub to: Option<Stamp>,
+    /// What happened; may hold foreign text.
+    pub reason: String,
+    /// True when the fault is ours, false when the target was unavailable (a finding).
+    pub ours: bool,
+    /// True when everything that happened meanwhile was read afterwards: then nobody was blind.
+    pub recovered: bool,
+}
+
+/// A watcher proved that it can see.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Proven {
+    /// The watcher's name.
+    pub watcher: String,
+    /// When.
+    pub at: Stamp,
+    /// The configuration digest under which it did.
+    pub config_digest: String,
+}
+
+/// Why a sighting is none of ours.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StrayClass {
+    /// The same alert again.
+    Duplicate,
+    /// The tag is right, the canary is not in this ledger.
+    Unknown,
+    /// The tag is wrong.
+    Forged,
+    /// Our token, but other fields, too many events, or outside its time.
+    Replayed,
+}
+
+/// Strays, counted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Stray {
+    /// The watcher's name.
+    pub watcher: String,
+    /// Why it is none of ours.
+    pub class: StrayClass,
+    /// When the last of them arrived.
+    pub at: Stamp,
+    /// How many.
+    pub count: u64,
+    /// An example, cut; foreign text.
+    pub excerpt: String,
+}
+
+/// Injection stopped, paused or went on.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Control {
+    /// When.
+    pub at: Stamp,
+    /// `stopped`, `paused`, `resumed`.
+    pub action: String,
+    /// `kill switch`, `signal`, `stop command`.
+    pub reason: String,
+}
+
+/// The wall clock stepped.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ClockStep {
+    /// When it was noticed.
+    pub at: Stamp,
+    /// Size of the step, nanoseconds.
+    pub step_ns: i64,
+}
+
+/// Somebody asked whether a text is ours.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct VerifyRow {
+    /// When.
+    pub at: Stamp,
+    /// `ours`, `expired`, `unknown`, `forged`, `none`.
+    pub answer: String,
+    /// The canary, where there is one.
+    pub canary: Option<TokenId>,
+}
+
+/// A run ended.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Ended {
+    /// When.
+    pub at: Stamp,
+    /// The run.
+    pub run: u32,
+    /// `decided`, `horizon`, `stopped`.
+    pub reason: String,
+}

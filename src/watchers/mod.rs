@@ -1,0 +1,103 @@
+//! Watchers: the plug-ins that look where detections show.
+//!
+//! The contract that every watcher signs:
+//!
+//! 1. It yields sightings of our tokens with `observed` stamped when the bytes arrived, before any
+//!    queue, and never decides what a detection is.
+//! 2. Its cursor is durable and committed in the same transaction as the sightings that precede it:
+//!    a restart repeats at most an overlap and skips nothing.
+//! 3. It records a look at least every ten seconds while it can see, and a blind span with its
+//!    reason (ours, or the target was unavailable) while it cannot. Silence and blindness are
+//!    different values.
+//! 4. It states its resolution, so that a report can print the bound.
+//! 5. Input limits (bytes per record, records per page, pages per poll) are explicit, and a breach is
+//!    counted, never silent.
+//! 6. Foreign text leaves it only inside rows; only the report's escaping opens it.
+//!
+//! A watcher runs on a thread of its own until [`WatchContext::stop`] is set. Those whose library is
+//! asynchronous (webhook, poll) block on the shared runtime handle.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use dwell_injectors::stamp::Clock;
+
+use crate::ledger::{Ledger, Stage};
+
+/// What a watcher is given to work with.
+#[derive(Clone)]
+pub struct WatchContext {
+    /// The watcher's configured name.
+    pub name: String,
+    /// The stage that its sightings reach.
+    pub stage: Stage,
+    /// Digest of the configuration, for `Proven` rows.
+    pub config_digest: String,
+    /// Where batches are committed.
+    pub ledger: Ledger,
+    /// Position from which to go on; `None` starts at the present end of the source.
+    pub cursor: Option<String>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Finds our tokens in bytes.
+    pub scanner: Arc<crate::matching::Scanner>,
+    /// Set when the watcher should commit and return.
+    pub stop: Arc<AtomicBool>,
+    /// Set by the watcher once it has taken its starting position: injection waits for it.
+    pub ready: Arc<AtomicBool>,
+    /// For watchers whose library is asynchronous.
+    pub runtime: tokio::runtime::Handle,
+}
+
+/// A watcher. See the module's text for the contract.
+pub trait Watcher: Send {
+    /// What it reads, in words.
+    fn source(&self) -> String;
+
+    /// True when it can only be told, so that its silence proves little.
+    fn push(&self) -> bool;
+
+    /// How coarse its times are.
+    fn resolution(&self) -> Duration;
+
+    /// Looks until `context.stop` is set. Returns an error only for what cannot be recovered by
+    /// looking again (bad certificate file, port in use); all else is a blind span.
+    fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError>;
+}
+
+/// Why a watcher cannot go on at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WatchError {
+    /// The machine or the target does not allow it.
+    #[error("watcher {watcher}: {reason}")]
+    Environment {
+        /// The watcher's name.
+        watcher: String,
+        /// What happened, and the next step.
+        reason: String,
+    },
+    /// The ledger cannot be written.
+    #[error("watcher {watcher}: {source}")]
+    Ledger {
+        /// The watcher's name.
+        watcher: String,
+        /// What the ledger said.
+        #[source]
+        source: crate::ledger::LedgerError,
+    },
+}
+
+/// How a watcher looks. Stub: the owner of this module writes the real one.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum WatcherSettings {
+    /// Reads a file as it grows.
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// How its records are read.
+        dialect: String,
+    },
+}

@@ -1,0 +1,3 @@
+//! Dispatch: the one place that decides. It plans, records and resolves outcomes.
+
+pub mod outcome;

@@ -1,0 +1,162 @@
+//! What a watcher has provably looked at: covered spans on the common axis.
+//!
+//! A complete look covers the time from its beginning to its end, and when it is *unbroken* also
+//! everything since the previous complete look. A blind span that could not be made good is cut out
+//! again. Catching up is not blind: a recovered span stays covered.
+
+use serde::Serialize;
+
+use super::AxisNs;
+
+/// A span in which a watcher could not look and which nothing made good.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct BlindSpan {
+    /// First instant not covered.
+    pub from: AxisNs,
+    /// First instant covered again, or `None` while it lasts.
+    pub to: Option<AxisNs>,
+    /// What happened; foreign text.
+    pub reason: String,
+    /// True when the fault is ours.
+    pub ours: bool,
+    /// Made good afterwards: nobody was blind.
+    pub recovered: bool,
+}
+
+/// Coverage of one watcher.
+#[derive(Clone, Default, Debug, Serialize)]
+pub struct Coverage {
+    /// Disjoint covered spans in order, `[from, to]`.
+    pub spans: Vec<(AxisNs, AxisNs)>,
+    /// All blind spans as recorded, recovered or not.
+    pub blind: Vec<BlindSpan>,
+    /// Complete looks seen.
+    pub looks: u64,
+    /// Records read in them.
+    pub records: u64,
+    last_look_start: Option<AxisNs>,
+    last_complete_end: Option<AxisNs>,
+}
+
+impl Coverage {
+    /// Adds a look.
+    pub fn look(&mut self, from: AxisNs, to: AxisNs, complete: bool, unbroken: bool, records: u64) {
+        self.records += records;
+        if !complete {
+            return;
+        }
+        self.looks += 1;
+        let begin = match (unbroken, self.last_complete_end) {
+            (true, Some(end)) => end.min(from),
+            _ => from,
+        };
+        self.last_complete_end = Some(self.last_complete_end.map_or(to, |end| end.max(to)));
+        self.cover(begin, to);
+        self.last_look_start = Some(self.last_look_start.map_or(from, |last| last.max(from)));
+    }
+
+    fn cover(&mut self, from: AxisNs, to: AxisNs) {
+        match self.spans.last_mut() {
+            Some(last) if from <= last.1 => {
+                last.0 = last.0.min(from);
+                last.1 = last.1.max(to);
+            }
+            _ => self.spans.push((from, to)),
+        }
+    }
+
+    /// Adds a blind span; one that was not made good is cut out of the covered spans.
+    pub fn blind(&mut self, span: BlindSpan) {
+        // A closing record replaces the open one that it ends.
+        if let Some(open) = self.blind.iter_mut().rev().find(|b| b.from == span.from) {
+            *open = span;
+        } else {
+            self.blind.push(span);
+        }
+    }
+
+    /// First instant at or after `from` that is not covered, once unrecovered blind spans are cut out.
+    pub fn first_uncovered(&self, from: AxisNs) -> AxisNs {
+        let after = self.spans.partition_point(|(begin, _)| *begin <= from);
+        let covered_to = match after.checked_sub(1).and_then(|index| self.spans.get(index)) {
+            Some((_, end)) => from.max(*end),
+            None => from,
+        };
+        self.blind
+            .iter()
+            .filter(|b| !b.recovered && b.from < covered_to && b.to.is_none_or(|to| to > from))
+            .map(|b| b.from.max(from))
+            .min()
+            .unwrap_or(covered_to)
+    }
+
+    /// True when `[from, to]` was covered without a break.
+    pub fn covers(&self, from: AxisNs, to: AxisNs) -> bool {
+        self.first_uncovered(from) >= to
+    }
+
+    /// True when a complete look began at or after `instant`.
+    pub fn looked_after(&self, instant: AxisNs) -> bool {
+        self.last_look_start.is_some_and(|last| last >= instant)
+    }
+
+    /// End of the last complete look.
+    pub fn last_end(&self) -> Option<AxisNs> {
+        self.last_complete_end
+    }
+
+    /// The blind span that explains why `instant` is not covered.
+    pub fn why_uncovered(&self, instant: AxisNs) -> Option<&BlindSpan> {
+        self.blind
+            .iter()
+            .filter(|b| b.from <= instant.saturating_add(1) && b.to.is_none_or(|to| to >= instant))
+            .min_by_key(|b| b.recovered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: i64 = 1_000_000_000;
+
+    #[test]
+    fn unbroken_looks_join_and_broken_ones_do_not() {
+        let mut coverage = Coverage::default();
+        coverage.look(0, S, true, false, 1);
+        coverage.look(5 * S, 6 * S, true, true, 1);
+        assert!(coverage.covers(0, 6 * S));
+        coverage.look(10 * S, 11 * S, true, false, 0);
+        assert_eq!(coverage.first_uncovered(0), 6 * S);
+        assert!(coverage.covers(10 * S, 11 * S));
+        assert!(coverage.looked_after(10 * S) && !coverage.looked_after(10 * S + 1));
+    }
+
+    #[test]
+    fn an_incomplete_look_covers_nothing() {
+        let mut coverage = Coverage::default();
+        coverage.look(0, S, false, true, 1);
+        assert_eq!(coverage.first_uncovered(0), 0);
+        assert!(!coverage.looked_after(0));
+    }
+
+    #[test]
+    fn blind_cuts_out_unless_recovered() {
+        let mut coverage = Coverage::default();
+        coverage.look(0, 20 * S, true, false, 1);
+        let span = |recovered| BlindSpan {
+            from: 5 * S,
+            to: Some(7 * S),
+            reason: "down".into(),
+            ours: true,
+            recovered,
+        };
+        coverage.blind(span(true));
+        assert!(coverage.covers(0, 20 * S));
+        coverage.blind(span(false));
+        assert_eq!(coverage.first_uncovered(0), 5 * S);
+        assert_eq!(coverage.first_uncovered(6 * S), 6 * S);
+        assert!(coverage.covers(8 * S, 20 * S));
+        assert_eq!(coverage.blind.len(), 1);
+    }
+}

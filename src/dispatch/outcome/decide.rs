@@ -1,0 +1,378 @@
+//! The decision: one canary, one expectation, one cut to one verdict. The table of legal moves is
+//! design's life of a canary; each branch here is one of its rows.
+
+use dwell_injectors::receipt::Strength;
+
+use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
+use super::{AxisNs, CanaryView, Delivery, Interval, Outcome, Reason, StageTime, Verdict};
+use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, Stage, WatcherPlan};
+
+/// How long after its last look a watcher is still taken to be at work.
+const LOOK_PATIENCE_NS: i64 = 15_000_000_000;
+
+/// Everything that a decision rests on.
+pub(super) struct Case<'a> {
+    pub fold: &'a Fold,
+    pub canary: &'a Canary,
+    pub run: &'a RunStarted,
+    pub plan: &'a RoutePlan,
+    pub cut: AxisNs,
+}
+
+/// One canary, decided.
+pub(super) fn view(case: &Case<'_>) -> CanaryView {
+    let canary = case.canary;
+    let first = canary.handed.iter().find(|h| h.event == 0);
+    let submitted_stamp = first.map_or(canary.intended, |h| h.submitted);
+    let submitted = case.fold.axis().of(&submitted_stamp);
+    let completing_after_ns =
+        canary.handed.iter().find(|h| h.event == canary.completing).map_or(0, |h| {
+            case.fold.axis().of(&h.submitted).saturating_sub(submitted).max(0) as u64
+        });
+    let delivery = delivery(canary, case.plan.proof, first.is_some());
+    let times =
+        Times { submitted, submitted_wall_ns: submitted_stamp.wall_ns, completing_after_ns };
+    let live: Vec<&Seen> =
+        canary.seen.iter().filter(|s| !s.retrospective && s.observed >= submitted).collect();
+    let outside = canary.seen.iter().filter(|s| !s.retrospective && s.observed < submitted).count();
+    let verdicts: Vec<Verdict> = case
+        .plan
+        .expectations
+        .iter()
+        .enumerate()
+        .map(|(index, expectation)| {
+            let ctx = Ctx { case, times: &times, delivery, live: &live, expectation, index };
+            ctx.verdict()
+        })
+        .collect();
+    let stages = stage_times(case, &times, &live);
+    let last_seen = live.iter().map(|s| s.observed).max().unwrap_or(submitted);
+    CanaryView {
+        id: canary.id,
+        run: canary.run,
+        slot: canary.slot,
+        intended: case.fold.axis().of(&canary.intended),
+        submitted,
+        submitted_wall_ns: submitted_stamp.wall_ns,
+        late_ns: first.map(|h| h.late_ns),
+        completing_after_ns,
+        delivery,
+        receipt_contradicted: delivery == Delivery::Rejected && !live.is_empty(),
+        last_stage: last_stage(delivery, &stages),
+        stages,
+        verdicts,
+        across_reboot: live.iter().any(|s| s.observed_stamp.boot != submitted_stamp.boot),
+        clock_stepped: case
+            .fold
+            .clock_steps
+            .iter()
+            .any(|(at, _)| *at >= submitted && *at <= last_seen),
+        retrospective: canary.seen.iter().filter(|s| s.retrospective).count() as u32,
+        outside: outside as u32,
+    }
+}
+
+/// What the receipts alone prove.
+fn delivery(canary: &Canary, proof: Strength, handed_over: bool) -> Delivery {
+    if !handed_over {
+        return Delivery::InFlight;
+    }
+    let results = || canary.handed.iter().map(|h: &Handed| &h.result);
+    let accepted = results().filter(|r| matches!(r, HandedResult::Accepted(_))).count() as u32;
+    let refused = results().any(|r| matches!(r, HandedResult::Rejected(_) | HandedResult::NotSent));
+    if results().any(|r| matches!(r, HandedResult::Unknown)) {
+        Delivery::Unknown
+    } else if refused && accepted == 0 {
+        Delivery::Rejected
+    } else if refused {
+        Delivery::Partial
+    } else if accepted < canary.events {
+        Delivery::InFlight
+    } else if results().all(|r| matches!(r, HandedResult::Accepted(s) if *s >= proof)) {
+        Delivery::Proven
+    } else {
+        Delivery::Weak
+    }
+}
+
+fn last_stage(delivery: Delivery, stages: &[StageTime]) -> Stage {
+    let receipt = match delivery {
+        Delivery::Proven => Stage::Delivered,
+        _ => Stage::Sent,
+    };
+    stages.iter().map(|s| s.stage).max().map_or(receipt, |seen| seen.max(receipt))
+}
+
+struct Times {
+    submitted: AxisNs,
+    submitted_wall_ns: i64,
+    completing_after_ns: u64,
+}
+
+/// Time since submission as an interval, from our own clock alone.
+fn interval(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
+    let upper = seen.observed.saturating_sub(times.submitted).max(0) as u64;
+    let lower = match seen.not_before {
+        Some(not_before) => not_before.saturating_sub(times.submitted).max(0) as u64,
+        None => {
+            let name = case.fold.names.name(seen.watcher);
+            let resolution = watcher(case.run, name).map_or(0, |w| w.resolution_ns);
+            upper.saturating_sub(resolution)
+        }
+    };
+    Interval { lower_ns: lower.min(upper), upper_ns: upper }
+}
+
+fn watcher<'a>(run: &'a RunStarted, name: &str) -> Option<&'a WatcherPlan> {
+    run.watchers.iter().find(|w| w.name == name)
+}
+
+/// First time at each stage that was seen; a later stage bounds an earlier one from above.
+fn stage_times(case: &Case<'_>, times: &Times, live: &[&Seen]) -> Vec<StageTime> {
+    let mut stages: Vec<StageTime> = Vec::new();
+    for stage in [
+        Stage::Delivered,
+        Stage::Ingested,
+        Stage::Detected,
+        Stage::Notified,
+        Stage::Acknowledged,
+        Stage::Closed,
+    ] {
+        let first = live.iter().filter(|s| s.stage == stage).min_by_key(|s| s.observed);
+        if let Some(seen) = first {
+            stages.push(StageTime {
+                stage,
+                since_submission: interval(case, times, seen),
+                watcher: case.fold.names.name(seen.watcher).to_owned(),
+            });
+        }
+    }
+    stages
+}
+
+struct Ctx<'a> {
+    case: &'a Case<'a>,
+    times: &'a Times,
+    delivery: Delivery,
+    live: &'a [&'a Seen],
+    expectation: &'a ExpectationPlan,
+    index: usize,
+}
+
+impl Ctx<'_> {
+    fn verdict(&self) -> Verdict {
+        let mut verdict = Verdict {
+            expectation: self.index,
+            outcome: Outcome::Pending,
+            reason: None,
+            ttd: None,
+            ttd_completing: None,
+            watcher: None,
+            rule: None,
+            by_created_time: false,
+            other_rule: self.other_rule(),
+            censored_at_ns: None,
+            polled: false,
+        };
+        match self.deciding() {
+            Some(seen) => self.seen(seen, &mut verdict),
+            None => self.unseen(&mut verdict),
+        }
+        verdict
+    }
+
+    fn names(&self, seen: &Seen) -> bool {
+        if self.expectation.rules.is_empty() {
+            return true;
+        }
+        self.expectation
+            .rules
+            .iter()
+            .filter_map(|r| self.case.fold.names.find(r))
+            .any(|wanted| seen.rule == Some(wanted) || seen.rule_names.contains(&wanted))
+    }
+
+    /// A listed watcher at the stage or beyond; any watcher strictly beyond it, since a later stage
+    /// bounds every earlier one from above.
+    fn counts(&self, seen: &Seen) -> bool {
+        let listed = || {
+            let name = self.case.fold.names.name(seen.watcher);
+            self.expectation.watchers.iter().any(|w| w == name)
+        };
+        seen.stage > self.expectation.stage || (seen.stage == self.expectation.stage && listed())
+    }
+
+    fn deciding(&self) -> Option<&Seen> {
+        let horizon = self.times.submitted.saturating_add_unsigned(self.expectation.horizon_ns);
+        self.live
+            .iter()
+            .filter(|s| self.counts(s) && self.names(s) && s.observed <= horizon)
+            .min_by_key(|s| s.observed)
+            .copied()
+    }
+
+    fn other_rule(&self) -> Option<String> {
+        self.live
+            .iter()
+            .filter(|s| self.counts(s) && !self.names(s))
+            .min_by_key(|s| s.observed)
+            .map(|s| s.rule.map_or("unnamed rule", |r| self.case.fold.names.name(r)).to_owned())
+    }
+
+    fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
+        let ttd = interval(self.case, self.times, seen);
+        let name = self.case.fold.names.name(seen.watcher);
+        let plan = watcher(self.case.run, name);
+        let deadline = self.expectation.deadline_ns;
+        verdict.outcome = if ttd.upper_ns <= deadline {
+            Outcome::Detected
+        } else if ttd.lower_ns > deadline {
+            Outcome::Late
+        } else {
+            verdict.reason = Some(Reason::Straddles);
+            Outcome::Indeterminate
+        };
+        let bound = plan.and_then(|w| w.max_offset_ns);
+        if verdict.outcome != Outcome::Detected && self.created_in_time(seen, bound) {
+            verdict.outcome = Outcome::Detected;
+            verdict.by_created_time = true;
+            verdict.reason = None;
+        }
+        let after = self.times.completing_after_ns;
+        verdict.ttd = Some(ttd);
+        verdict.ttd_completing = Some(Interval {
+            lower_ns: ttd.lower_ns.saturating_sub(after),
+            upper_ns: ttd.upper_ns.saturating_sub(after),
+        });
+        verdict.watcher = Some(name.to_owned());
+        verdict.rule = seen.rule.map(|r| self.case.fold.names.name(r).to_owned());
+        verdict.polled = plan.is_some_and(|w| w.kind == "poll");
+    }
+
+    /// Only where the configuration bounds the clocks: creation plus the bound lies in time.
+    fn created_in_time(&self, seen: &Seen, bound: Option<u64>) -> bool {
+        let (Some(created), Some(bound)) = (seen.created_wall_ns, bound) else { return false };
+        let latest = created.saturating_add_unsigned(bound);
+        let on_axis = self.case.fold.axis().wall_to_axis(latest, &seen.observed_stamp);
+        let since = on_axis.saturating_sub(self.times.submitted);
+        // A creation time before submission would be another event's alert, or a wrong clock.
+        let earliest = created.saturating_sub_unsigned(bound.saturating_mul(2));
+        earliest >= self.times.submitted_wall_ns.saturating_sub_unsigned(bound)
+            && since >= 0
+            && since as u64 <= self.expectation.deadline_ns
+    }
+
+    fn unseen(&self, verdict: &mut Verdict) {
+        let submitted = self.times.submitted;
+        let deadline = submitted.saturating_add_unsigned(self.expectation.deadline_ns);
+        let (cut, seen_somewhere) = (self.case.cut, !self.live.is_empty());
+        let delivery = match self.delivery {
+            // Any sighting at any stage proves delivery.
+            _ if seen_somewhere => Delivery::Proven,
+            other => other,
+        };
+        if self.delivery == Delivery::Proven {
+            verdict.censored_at_ns = Some(self.censored_at());
+        }
+        if delivery == Delivery::Rejected {
+            verdict.outcome = Outcome::Undelivered;
+            verdict.reason = Some(Reason::Rejected { detail: self.rejection() });
+        } else if cut <= deadline {
+            verdict.reason = Some(Reason::Waiting);
+        } else if delivery != Delivery::Proven {
+            verdict.outcome = Outcome::Indeterminate;
+            verdict.reason = Some(Reason::DeliveryUnproven);
+        } else {
+            let (outcome, reason) = self.silence(deadline);
+            verdict.outcome = outcome;
+            verdict.reason = Some(reason);
+        }
+    }
+
+    fn rejection(&self) -> String {
+        self.case
+            .canary
+            .handed
+            .iter()
+            .find_map(|h| match &h.result {
+                HandedResult::Rejected(reason) => Some(reason.to_string()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// The deadline has passed and nothing was seen: missed, or could nobody have seen it?
+    fn silence(&self, deadline: AxisNs) -> (Outcome, Reason) {
+        let case = self.case;
+        let mut waiting = false;
+        for name in &self.expectation.watchers {
+            if !case.fold.is_proven(name, &case.run.config_digest) {
+                return (Outcome::Indeterminate, Reason::NeverProven { watcher: name.clone() });
+            }
+            let coverage = case.fold.coverage.get(name);
+            let covered = coverage.is_some_and(|c| c.covers(self.times.submitted, deadline));
+            let looked = coverage.is_some_and(|c| c.looked_after(deadline));
+            if covered && looked {
+                continue;
+            }
+            let last = coverage.and_then(|c| c.last_end()).unwrap_or(self.times.submitted);
+            let first_gap =
+                coverage.map_or(self.times.submitted, |c| c.first_uncovered(self.times.submitted));
+            let still_looking = first_gap >= last.min(deadline)
+                && case.cut.saturating_sub(last.max(deadline)) <= LOOK_PATIENCE_NS;
+            if still_looking {
+                waiting = true;
+                continue;
+            }
+            return (Outcome::Indeterminate, self.blind_reason(name, first_gap));
+        }
+        if waiting {
+            return (Outcome::Pending, Reason::Waiting);
+        }
+        let horizon = self.times.submitted.saturating_add_unsigned(self.expectation.horizon_ns);
+        let reason = Reason::Overdue {
+            horizon_passed: case.cut >= horizon,
+            silence_unproven: self.silence_unproven(deadline),
+        };
+        (Outcome::Missed, reason)
+    }
+
+    fn blind_reason(&self, name: &str, gap: AxisNs) -> Reason {
+        let span = self.case.fold.coverage.get(name).and_then(|c| c.why_uncovered(gap));
+        let (ours, detail) = match span {
+            Some(span) => (span.ours, span.reason.clone()),
+            None => (true, "no look covers the time up to the deadline".to_owned()),
+        };
+        Reason::Blind { watcher: name.to_owned(), ours, detail }
+    }
+
+    /// Seen by push alone, and none of these senders delivered anything after the deadline.
+    fn silence_unproven(&self, deadline: AxisNs) -> bool {
+        self.expectation.watchers.iter().all(|name| {
+            let push = watcher(self.case.run, name).is_some_and(|w| w.push);
+            let spoke_since = self
+                .case
+                .fold
+                .names
+                .find(name)
+                .and_then(|w| self.case.fold.last_sighting.get(&w))
+                .is_some_and(|last| *last > deadline);
+            push && !spoke_since
+        })
+    }
+
+    /// min(horizon, cut, first uncovered instant of any required watcher), since submission.
+    fn censored_at(&self) -> u64 {
+        let submitted = self.times.submitted;
+        let mut end =
+            self.case.cut.min(submitted.saturating_add_unsigned(self.expectation.horizon_ns));
+        for name in &self.expectation.watchers {
+            let uncovered = match self.case.fold.coverage.get(name) {
+                Some(coverage) => coverage.first_uncovered(submitted),
+                None => submitted,
+            };
+            end = end.min(uncovered);
+        }
+        end.saturating_sub(submitted).max(0) as u64
+    }
+}

@@ -1,0 +1,423 @@
+//! The fold: rows in commit order to the state that a verdict needs.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use dwell_injectors::receipt::Strength;
+use dwell_injectors::stamp::{BootId, Stamp};
+use dwell_injectors::token::TokenId;
+
+use super::coverage::{BlindSpan, Coverage};
+use super::{Assessment, AxisNs, CanaryView, RouteView, WithdrawnView, decide};
+use crate::ledger::{
+    ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, Row, RunStarted,
+    SightingRow, Stage, StrayClass, Withdrawn,
+};
+
+/// Which part of the ledger to assess.
+#[derive(Clone, Default, Debug)]
+pub struct Selection {
+    /// The campaign; `None` takes that of the latest run.
+    pub campaign: Option<String>,
+    /// The cut as wall nanoseconds; `None` takes the last row's instant.
+    pub as_of_ns: Option<AxisNs>,
+}
+
+/// One sighting, reduced to what a verdict needs.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub watcher: u32,
+    pub stage: Stage,
+    pub observed: AxisNs,
+    pub observed_stamp: Stamp,
+    pub not_before: Option<AxisNs>,
+    pub rule: Option<u32>,
+    pub rule_names: Vec<u32>,
+    pub created_wall_ns: Option<i64>,
+    pub retrospective: bool,
+}
+
+/// One event's receipt, reduced.
+#[derive(Clone, Debug)]
+pub(super) struct Handed {
+    pub event: u32,
+    pub submitted: Stamp,
+    pub late_ns: i64,
+    pub result: HandedResult,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum HandedResult {
+    Accepted(Strength),
+    Rejected(Box<str>),
+    Unknown,
+    NotSent,
+}
+
+/// One canary as the rows tell it.
+#[derive(Clone, Debug)]
+pub(super) struct Canary {
+    pub id: TokenId,
+    pub run: u32,
+    pub route: u32,
+    pub slot: u32,
+    pub intended: Stamp,
+    pub events: u32,
+    pub completing: u32,
+    pub handed: Vec<Handed>,
+    pub seen: Vec<Seen>,
+    pub withdrawn: bool,
+}
+
+/// Folds rows. See the module's text.
+#[derive(Debug, Default)]
+pub struct Fold {
+    as_of: Option<AxisNs>,
+    axis: Axis,
+    last: AxisNs,
+    pub(super) runs: Vec<RunStarted>,
+    ended: BTreeMap<u32, String>,
+    canaries: HashMap<TokenId, Canary>,
+    withdrawn: Vec<Withdrawn>,
+    pub(super) coverage: BTreeMap<String, Coverage>,
+    proven: HashSet<(String, String)>,
+    strays: BTreeMap<String, BTreeMap<StrayClass, u64>>,
+    controls: Vec<Control>,
+    pub(super) clock_steps: Vec<(AxisNs, ClockStep)>,
+    opened: Vec<Opened>,
+    verifies: BTreeMap<String, u64>,
+    pub(super) names: Names,
+    /// Per watcher the last instant at which it delivered any sighting of ours.
+    pub(super) last_sighting: HashMap<u32, AxisNs>,
+}
+
+/// Lays stamps of several boots on one axis.
+#[derive(Debug, Default)]
+pub(super) struct Axis {
+    offsets: HashMap<BootId, i64>,
+}
+
+impl Axis {
+    fn place(&mut self, stamp: &Stamp) -> AxisNs {
+        let boot_ns = i64::try_from(stamp.boot_ns).unwrap_or(i64::MAX);
+        let offset = *self
+            .offsets
+            .entry(stamp.boot)
+            .or_insert_with(|| stamp.wall_ns.saturating_sub(boot_ns));
+        offset.saturating_add(boot_ns)
+    }
+
+    /// Where a stamp lies; a boot never seen before falls back to the wall clock.
+    pub(super) fn of(&self, stamp: &Stamp) -> AxisNs {
+        match self.offsets.get(&stamp.boot) {
+            Some(offset) => offset.saturating_add_unsigned(stamp.boot_ns),
+            None => stamp.wall_ns,
+        }
+    }
+
+    /// A wall reading of the stamp's machine moved onto the axis, for claimed times.
+    pub(super) fn wall_to_axis(&self, wall_ns: i64, near: &Stamp) -> AxisNs {
+        self.of(near).saturating_add(wall_ns.saturating_sub(near.wall_ns))
+    }
+}
+
+/// Interned names: a million canaries share a handful of watchers and rules.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    by_name: HashMap<String, u32>,
+    list: Vec<String>,
+}
+
+impl Names {
+    fn intern(&mut self, name: &str) -> u32 {
+        if let Some(index) = self.by_name.get(name) {
+            return *index;
+        }
+        let index = self.list.len() as u32;
+        self.list.push(name.to_owned());
+        self.by_name.insert(name.to_owned(), index);
+        index
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(super) fn name(&self, index: u32) -> &str {
+        self.list.get(index as usize).map_or("", String::as_str)
+    }
+}
+
+impl Fold {
+    /// An empty fold that ignores rows after `as_of_ns`.
+    pub fn new(as_of_ns: Option<AxisNs>) -> Fold {
+        Fold { as_of: as_of_ns, last: AxisNs::MIN, ..Fold::default() }
+    }
+
+    pub(super) fn axis(&self) -> &Axis {
+        &self.axis
+    }
+
+    /// Takes the next row in commit order.
+    pub fn apply(&mut self, row: &Row) {
+        let at = match row_stamp(row) {
+            Some(stamp) => self.axis.place(stamp),
+            None => self.last,
+        };
+        if self.as_of.is_some_and(|cut| at > cut) {
+            return;
+        }
+        self.last = self.last.max(at);
+        match row {
+            Row::Opened(opened) => self.opened.push(opened.clone()),
+            Row::Run(run) => self.runs.push((**run).clone()),
+            Row::Intent(intent) => self.intent(intent),
+            Row::Receipt(receipt) => self.receipt(receipt),
+            Row::Withdrawn(withdrawn) => self.withdraw(withdrawn),
+            Row::Sighting(sighting) => self.sighting(sighting, at),
+            Row::Look(look) => {
+                let from = self.axis.place(&look.from);
+                let coverage = self.coverage.entry(look.watcher.clone()).or_default();
+                coverage.look(from, at, look.complete, look.unbroken, look.records);
+            }
+            Row::Blind(blind) => {
+                let from = self.axis.place(&blind.from);
+                let to = blind.to.as_ref().map(|to| self.axis.place(to));
+                let span = BlindSpan {
+                    from,
+                    to,
+                    reason: blind.reason.clone(),
+                    ours: blind.ours,
+                    recovered: blind.recovered,
+                };
+                self.coverage.entry(blind.watcher.clone()).or_default().blind(span);
+            }
+            Row::Proven(proven) => {
+                self.proven.insert((proven.watcher.clone(), proven.config_digest.clone()));
+            }
+            Row::Stray(stray) => {
+                let classes = self.strays.entry(stray.watcher.clone()).or_default();
+                *classes.entry(stray.class).or_insert(0) += stray.count;
+            }
+            Row::Control(control) => self.controls.push(control.clone()),
+            Row::Clock(step) => self.clock_steps.push((at, step.clone())),
+            Row::Verify(verify) => {
+                *self.verifies.entry(verify.answer.clone()).or_insert(0) += 1;
+            }
+            Row::Ended(ended) => {
+                self.ended.insert(ended.run, ended.reason.clone());
+            }
+        }
+    }
+
+    fn intent(&mut self, intent: &Intent) {
+        self.canaries.insert(
+            intent.canary,
+            Canary {
+                id: intent.canary,
+                run: intent.run,
+                route: intent.route,
+                slot: intent.slot,
+                intended: intent.intended,
+                events: intent.digests.len() as u32,
+                completing: intent.completing,
+                handed: Vec::new(),
+                seen: Vec::new(),
+                withdrawn: false,
+            },
+        );
+    }
+
+    fn receipt(&mut self, receipt: &ReceiptRow) {
+        let Some(canary) = self.canaries.get_mut(&receipt.canary) else { return };
+        if canary.handed.iter().any(|h| h.event == receipt.event) {
+            return;
+        }
+        let result = match &receipt.result {
+            EventResult::Accepted { strength, .. } => HandedResult::Accepted(*strength),
+            EventResult::Rejected { reason } => HandedResult::Rejected(reason.as_str().into()),
+            EventResult::Unknown { .. } => HandedResult::Unknown,
+            EventResult::NotSent { .. } => HandedResult::NotSent,
+        };
+        canary.handed.push(Handed {
+            event: receipt.event,
+            submitted: receipt.submitted_at,
+            late_ns: receipt.late_ns,
+            result,
+        });
+    }
+
+    fn withdraw(&mut self, withdrawn: &Withdrawn) {
+        if let Some(canary) = withdrawn.canary.and_then(|id| self.canaries.get_mut(&id)) {
+            canary.withdrawn = true;
+        }
+        self.withdrawn.push(withdrawn.clone());
+    }
+
+    fn sighting(&mut self, row: &SightingRow, observed: AxisNs) {
+        let watcher = self.names.intern(&row.watcher);
+        let rule = row.rule.as_deref().map(|r| self.names.intern(r));
+        let rule_names = row.rule_names.iter().map(|r| self.names.intern(r)).collect();
+        let not_before = row.not_before.as_ref().map(|stamp| self.axis.place(stamp));
+        if !row.retrospective {
+            let last = self.last_sighting.entry(watcher).or_insert(observed);
+            *last = (*last).max(observed);
+        }
+        let Some(canary) = self.canaries.get_mut(&row.canary) else { return };
+        // A weaker grade never ties an alert to a canary by itself here: leased identities and
+        // windows are not minted yet, so every graded row that exists is exact.
+        debug_assert_eq!(row.grade, Grade::Exact);
+        canary.seen.push(Seen {
+            watcher,
+            stage: row.stage,
+            observed,
+            observed_stamp: row.observed,
+            not_before,
+            rule,
+            rule_names,
+            created_wall_ns: row.created_time_ns,
+            retrospective: row.retrospective,
+        });
+    }
+
+    /// True when the watcher read a real record under that configuration.
+    pub(super) fn is_proven(&self, watcher: &str, config_digest: &str) -> bool {
+        self.proven.contains(&(watcher.to_owned(), config_digest.to_owned()))
+    }
+
+    /// The cut: the stated one, else the last row's instant.
+    pub fn cut(&self) -> AxisNs {
+        self.as_of.unwrap_or(self.last)
+    }
+
+    /// Assesses one campaign at the cut; `None` when the ledger holds no such campaign.
+    pub fn assess(&self, campaign: Option<&str>) -> Option<Assessment> {
+        self.assess_at(campaign, self.cut())
+    }
+
+    /// The same at a later cut: what is decided if nothing more is written until then.
+    pub fn assess_at(&self, campaign: Option<&str>, cut: AxisNs) -> Option<Assessment> {
+        let name = match campaign {
+            Some(name) => name.to_owned(),
+            None => self.runs.last()?.campaign.clone(),
+        };
+        let runs: Vec<RunStarted> =
+            self.runs.iter().filter(|r| r.campaign == name).cloned().collect();
+        let latest = runs.last()?;
+        let mut routes = self.empty_routes(&runs);
+        self.place_canaries(&runs, &mut routes, cut);
+        let proven = latest
+            .watchers
+            .iter()
+            .filter(|w| self.is_proven(&w.name, &latest.config_digest))
+            .map(|w| w.name.clone())
+            .collect();
+        Some(Assessment {
+            campaign_of: self.campaign_number(&name),
+            campaign: name,
+            cut,
+            ended: self.ended.clone(),
+            routes,
+            coverage: self.coverage.clone(),
+            watchers: latest.watchers.clone(),
+            proven,
+            strays: self.strays.clone(),
+            controls: self.controls.clone(),
+            clock_steps: self.clock_steps.iter().map(|(_, step)| step.clone()).collect(),
+            opened: self.opened.clone(),
+            verifies: self.verifies.clone(),
+            runs,
+        })
+    }
+
+    fn campaign_number(&self, name: &str) -> (u32, u32) {
+        let mut order: Vec<&str> = Vec::new();
+        for run in &self.runs {
+            if !order.contains(&run.campaign.as_str()) {
+                order.push(&run.campaign);
+            }
+        }
+        let position = order.iter().position(|n| *n == name).unwrap_or(0);
+        (position as u32 + 1, order.len() as u32)
+    }
+
+    fn empty_routes(&self, runs: &[RunStarted]) -> Vec<RouteView> {
+        let mut routes: Vec<RouteView> = Vec::new();
+        for run in runs {
+            for (index, plan) in run.routes.iter().enumerate() {
+                let at = match routes.iter().position(|r| r.plan.name == plan.name) {
+                    Some(at) => at,
+                    None => {
+                        routes.push(RouteView {
+                            plan: plan.clone(),
+                            planned: 0,
+                            withdrawn: Vec::new(),
+                            canaries: Vec::new(),
+                        });
+                        routes.len() - 1
+                    }
+                };
+                let route = &mut routes[at];
+                route.plan = plan.clone();
+                route.planned += u64::from(plan.planned);
+                let of_route =
+                    self.withdrawn.iter().filter(|w| w.run == run.run && w.route as usize == index);
+                route.withdrawn.extend(of_route.map(|w| WithdrawnView {
+                    run: w.run,
+                    slot_from: w.slot_from,
+                    slots: w.slots,
+                    reason: w.reason.clone(),
+                }));
+            }
+        }
+        routes
+    }
+
+    fn place_canaries(&self, runs: &[RunStarted], routes: &mut [RouteView], cut: AxisNs) {
+        let by_number: HashMap<u32, &RunStarted> = runs.iter().map(|r| (r.run, r)).collect();
+        let by_name: HashMap<String, usize> =
+            routes.iter().enumerate().map(|(i, r)| (r.plan.name.clone(), i)).collect();
+        for canary in self.canaries.values().filter(|c| !c.withdrawn) {
+            let Some(run) = by_number.get(&canary.run) else { continue };
+            let Some(plan) = run.routes.get(canary.route as usize) else { continue };
+            let Some(at) = by_name.get(&plan.name) else { continue };
+            routes[*at].canaries.push(self.view(canary, run, plan, cut));
+        }
+        for route in routes {
+            route.canaries.sort_by_key(|c| (c.submitted, c.id));
+        }
+    }
+
+    fn view(
+        &self,
+        canary: &Canary,
+        run: &RunStarted,
+        plan: &crate::ledger::RoutePlan,
+        cut: AxisNs,
+    ) -> CanaryView {
+        decide::view(&decide::Case { fold: self, canary, run, plan, cut })
+    }
+}
+
+/// The instant at which a row's fact became known.
+fn row_stamp(row: &Row) -> Option<&Stamp> {
+    Some(match row {
+        Row::Opened(r) => &r.at,
+        Row::Run(r) => &r.at,
+        // An intent is committed ahead of its instant: it is known as soon as it is written.
+        Row::Intent(_) => return None,
+        Row::Receipt(r) => match &r.result {
+            EventResult::Accepted { at: Some(at), .. } => at,
+            _ => &r.submitted_at,
+        },
+        Row::Withdrawn(r) => &r.at,
+        Row::Sighting(r) => &r.observed,
+        Row::Look(r) => &r.to,
+        Row::Blind(r) => r.to.as_ref().unwrap_or(&r.from),
+        Row::Proven(r) => &r.at,
+        Row::Stray(r) => &r.at,
+        Row::Control(r) => &r.at,
+        Row::Clock(r) => &r.at,
+        Row::Verify(r) => &r.at,
+        Row::Ended(r) => &r.at,
+    })
+}

@@ -1,0 +1,335 @@
+//! Outcomes: a pure function of the ledger's rows and a cut.
+//!
+//! [`Fold`] takes rows in commit order and forgets nothing that matters; [`Fold::assess`] looks at
+//! one campaign at one cut. The same rows and the same cut give the same assessment, byte for byte:
+//! nothing here reads a clock.
+//!
+//! # Invariants
+//!
+//! - Every canary with an intent, unless withdrawn, has exactly one [`Outcome`] per expectation.
+//! - planned = withdrawn + injected + not yet reached; injected = detected + late + missed +
+//!   undelivered + indeterminate + pending.
+//! - Blind is not missed: a miss needs every required watcher to be proven, to have covered the time
+//!   from submission to the deadline without a break, and to have begun a look after the deadline.
+//! - A time to detect is an interval `[lower, upper]` in nanoseconds; the upper end is what our own
+//!   clock saw, the lower end what the last look that did not show it allows.
+//!
+//! # One axis
+//!
+//! Stamps are laid on one axis: boot time plus that boot's wall offset, taken from the first stamp
+//! of the boot in the ledger. Differences within one boot are therefore exact whatever the wall
+//! clock does; differences across a reboot rest on the wall clock and are flagged.
+//!
+//! Not promised: that an outcome never changes. `Missed`, `Indeterminate` and `Pending` are
+//! provisional until the horizon.
+
+mod coverage;
+mod decide;
+mod fold;
+
+pub use coverage::{BlindSpan, Coverage};
+pub use fold::{Fold, Selection};
+
+use std::collections::BTreeMap;
+
+use dwell_injectors::token::TokenId;
+use serde::Serialize;
+
+use crate::ledger::{
+    ClockStep, Control, ExpectationPlan, RoutePlan, RunStarted, Stage, StrayClass,
+};
+use crate::ledger::{Opened, WatcherPlan};
+
+/// Nanoseconds on the common axis (wall time of the boot's first stamp plus boot time).
+pub type AxisNs = i64;
+
+/// A time to detect with both its bounds, nanoseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Interval {
+    /// Not before this.
+    pub lower_ns: u64,
+    /// Not after this.
+    pub upper_ns: u64,
+}
+
+/// How a canary and one of its expectations ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Seen within the deadline. Final.
+    Detected,
+    /// Seen after the deadline and before the horizon. Final.
+    Late,
+    /// Not seen, by watchers that could see. Provisional until the horizon.
+    Missed,
+    /// Certainly never delivered.
+    Undelivered,
+    /// Nobody can say.
+    Indeterminate,
+    /// Not decided yet.
+    Pending,
+}
+
+impl Outcome {
+    /// The outcome's name as reports spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Detected => "detected",
+            Outcome::Late => "late",
+            Outcome::Missed => "missed",
+            Outcome::Undelivered => "undelivered",
+            Outcome::Indeterminate => "indeterminate",
+            Outcome::Pending => "pending",
+        }
+    }
+}
+
+/// What is known about a canary's delivery without the help of any sighting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delivery {
+    /// Every event accepted at the route's proof strength or better.
+    Proven,
+    /// Accepted, but more weakly than the route demands as proof.
+    Weak,
+    /// At least one event's result is unknown.
+    Unknown,
+    /// Some events of a burst accepted, then a rejection or a stop.
+    Partial,
+    /// Rejected for certain.
+    Rejected,
+    /// The intent is committed, nothing more is known yet.
+    InFlight,
+}
+
+/// Why an outcome is what it is, beyond its name.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum Reason {
+    /// The interval of the sighting straddles the deadline.
+    Straddles,
+    /// Delivery was never proven and nobody saw it.
+    DeliveryUnproven,
+    /// The watcher never read a real record under this configuration.
+    NeverProven {
+        /// Which watcher.
+        watcher: String,
+    },
+    /// Coverage was broken.
+    Blind {
+        /// Which watcher.
+        watcher: String,
+        /// True when the fault is ours, false when the target was unavailable.
+        ours: bool,
+        /// In words; foreign text.
+        detail: String,
+    },
+    /// Overdue; the deadline has passed and every required watcher looked afterwards.
+    Overdue {
+        /// True once the horizon has passed too.
+        horizon_passed: bool,
+        /// True when only push watchers were asked and none of them delivered anything since.
+        silence_unproven: bool,
+    },
+    /// Rejected at hand-over.
+    Rejected {
+        /// In the target's words; foreign text.
+        detail: String,
+    },
+    /// The deadline lies ahead, or the look after it is still to come.
+    Waiting,
+}
+
+/// The verdict on one canary and one expectation.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Verdict {
+    /// Which expectation of the route.
+    pub expectation: usize,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, where that needs saying.
+    pub reason: Option<Reason>,
+    /// Time to detect from the first event, where there is one.
+    pub ttd: Option<Interval>,
+    /// The same from the completing event: a second, labelled number.
+    pub ttd_completing: Option<Interval>,
+    /// The watcher of the deciding sighting.
+    pub watcher: Option<String>,
+    /// The rule of the deciding sighting; foreign text.
+    pub rule: Option<String>,
+    /// The alert's own creation time decided, within a stated clock bound.
+    pub by_created_time: bool,
+    /// Seen by a rule that the expectation does not name; foreign text.
+    pub other_rule: Option<String>,
+    /// For survival: observed without detection for this long (min of horizon, cut, first uncovered
+    /// instant). `None` where the canary was detected or must not enter.
+    pub censored_at_ns: Option<u64>,
+    /// The sighting came from a polled source: its upper end is an upper bound.
+    pub polled: bool,
+}
+
+/// When a stage was reached.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct StageTime {
+    /// Which stage.
+    pub stage: Stage,
+    /// From submission of the first event.
+    pub since_submission: Interval,
+    /// Who saw it.
+    pub watcher: String,
+}
+
+/// One canary with all that was decided about it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CanaryView {
+    /// Which canary.
+    pub id: TokenId,
+    /// The run it belongs to.
+    pub run: u32,
+    /// Its slot.
+    pub slot: u32,
+    /// The planned instant, on the axis.
+    pub intended: AxisNs,
+    /// Submission of the first event, on the axis; the planned instant while in flight.
+    pub submitted: AxisNs,
+    /// Submission as wall nanoseconds, for people.
+    pub submitted_wall_ns: i64,
+    /// Lateness of the first event against its plan, nanoseconds.
+    pub late_ns: Option<i64>,
+    /// Submission of the completing event after the first, nanoseconds.
+    pub completing_after_ns: u64,
+    /// What is known about delivery without any sighting.
+    pub delivery: Delivery,
+    /// Rejected for certain, and seen all the same.
+    pub receipt_contradicted: bool,
+    /// The latest stage that it provably reached.
+    pub last_stage: Stage,
+    /// First time at each stage, in stage order.
+    pub stages: Vec<StageTime>,
+    /// One per expectation of the route, in order.
+    pub verdicts: Vec<Verdict>,
+    /// Its times span a reboot: they rest on the wall clock.
+    pub across_reboot: bool,
+    /// A wall clock step was recorded between submission and the deciding sighting.
+    pub clock_stepped: bool,
+    /// Sightings by `scan`: found in an archive, not a point in time.
+    pub retrospective: u32,
+    /// Sightings before submission or after the horizon: recorded, without effect.
+    pub outside: u32,
+}
+
+/// Canaries never handed over, by reason.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct WithdrawnView {
+    /// The run.
+    pub run: u32,
+    /// First slot.
+    pub slot_from: u32,
+    /// Number of slots.
+    pub slots: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// One route of the campaign, over all its runs.
+#[derive(Clone, Debug, Serialize)]
+pub struct RouteView {
+    /// The route as the latest run planned it.
+    pub plan: RoutePlan,
+    /// Canaries planned over all runs.
+    pub planned: u64,
+    /// Canaries never handed over.
+    pub withdrawn: Vec<WithdrawnView>,
+    /// The injected canaries, by submission.
+    pub canaries: Vec<CanaryView>,
+}
+
+impl RouteView {
+    /// Number of canaries never handed over.
+    pub fn withdrawn_total(&self) -> u64 {
+        self.withdrawn.iter().map(|w| u64::from(w.slots)).sum()
+    }
+
+    /// The expectations of the route.
+    pub fn expectations(&self) -> &[ExpectationPlan] {
+        &self.plan.expectations
+    }
+
+    /// Counts per outcome for one expectation.
+    pub fn counts(&self, expectation: usize) -> BTreeMap<Outcome, u64> {
+        let mut counts = BTreeMap::new();
+        for verdict in self.canaries.iter().filter_map(|c| c.verdicts.get(expectation)) {
+            *counts.entry(verdict.outcome).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+/// One campaign at one cut.
+#[derive(Clone, Debug, Serialize)]
+pub struct Assessment {
+    /// The campaign's name.
+    pub campaign: String,
+    /// This campaign is number `.0` of `.1` in the ledger.
+    pub campaign_of: (u32, u32),
+    /// The cut, on the axis (wall nanoseconds).
+    pub cut: AxisNs,
+    /// Its runs, in order.
+    pub runs: Vec<RunStarted>,
+    /// Runs that have ended, by number.
+    pub ended: BTreeMap<u32, String>,
+    /// Its routes, in the order of the latest run.
+    pub routes: Vec<RouteView>,
+    /// Coverage per watcher.
+    pub coverage: BTreeMap<String, Coverage>,
+    /// The watchers as the latest run had them.
+    pub watchers: Vec<WatcherPlan>,
+    /// Watchers that have read a real record under the latest configuration.
+    pub proven: Vec<String>,
+    /// Strays by watcher and class.
+    pub strays: BTreeMap<String, BTreeMap<StrayClass, u64>>,
+    /// Stops and pauses.
+    pub controls: Vec<Control>,
+    /// Wall clock steps.
+    pub clock_steps: Vec<ClockStep>,
+    /// Processes that opened the ledger.
+    pub opened: Vec<Opened>,
+    /// Number of verify questions by answer.
+    pub verifies: BTreeMap<String, u64>,
+}
+
+impl Assessment {
+    /// Canaries with an expectation that is not decided yet, and the axis instant by which alerts
+    /// may still come (the latest horizon among them).
+    pub fn outstanding(&self) -> (u64, Option<AxisNs>) {
+        let mut number = 0;
+        let mut until: Option<AxisNs> = None;
+        for route in &self.routes {
+            for canary in &route.canaries {
+                let open = canary.verdicts.iter().filter(|v| {
+                    matches!(v.outcome, Outcome::Pending | Outcome::Missed | Outcome::Indeterminate)
+                });
+                let mut any = false;
+                for verdict in open {
+                    let horizon = route.plan.expectations[verdict.expectation].horizon_ns;
+                    let end = canary.submitted.saturating_add_unsigned(horizon);
+                    if end > self.cut {
+                        any = true;
+                        until = until.max(Some(end));
+                    }
+                }
+                number += u64::from(any);
+            }
+        }
+        (number, until)
+    }
+
+    /// Canaries with an expectation that is still pending.
+    pub fn pending(&self) -> u64 {
+        self.routes
+            .iter()
+            .flat_map(|r| &r.canaries)
+            .filter(|c| c.verdicts.iter().any(|v| v.outcome == Outcome::Pending))
+            .count() as u64
+    }
+}

@@ -5,4 +5,5 @@ pub mod dispatch;
 pub mod exit;
 pub mod ledger;
 pub mod matching;
+pub mod schedule;
 pub mod watchers;

@@ -1,3 +1,13 @@
 //! Dispatch: the one place that decides. It plans, records and resolves outcomes.
+//!
+//! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
+//! - [`watching`]: watchers on threads of their own.
+//! - [`outcome`]: the pure fold of rows to outcomes that every report rests on.
 
+mod departures;
 pub mod outcome;
+pub mod run;
+mod timing;
+pub mod watching;
+
+pub use departures::Rebuild;

@@ -1,54 +1,70 @@
 //! The kill switch: a file. Once it exists, nothing more leaves. Looked at every 100 ms by a thread
 //! of its own, and before each event through an atomic flag, so it acts well within a second.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Watches for the file's appearance until dropped.
+/// The order to inject nothing more, with its reason. Cheap to clone; set once, never taken back.
+#[derive(Clone, Default, Debug)]
+pub struct Stop {
+    flag: Arc<AtomicBool>,
+    reason: Arc<OnceLock<String>>,
+}
+
+impl Stop {
+    /// Gives the order. Only the first reason is kept.
+    pub fn order(&self, reason: &str) {
+        // A second reason changes nothing: what stopped first is what the ledger records.
+        let _ = self.reason.set(reason.to_owned());
+        self.flag.store(true, Ordering::Release);
+    }
+
+    /// True once the order was given.
+    pub fn is_ordered(&self) -> bool {
+        self.flag.load(Ordering::Acquire)
+    }
+
+    /// Why, in a word for the ledger: `kill switch`, `signal`, `stop`.
+    pub fn reason(&self) -> &str {
+        self.reason.get().map_or("stop", String::as_str)
+    }
+
+    /// The flag alone, for loops that only ask whether to go on.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.flag
+    }
+}
+
+/// Watches for the file's appearance until dropped, and then orders a stop.
 #[derive(Debug)]
 pub struct KillSwitch {
-    stopped: Arc<AtomicBool>,
     done: Arc<AtomicBool>,
-    path: PathBuf,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl KillSwitch {
-    /// Starts to watch. The flag is already set when the file exists now.
-    pub fn watch(path: &Path) -> std::io::Result<KillSwitch> {
-        let stopped = Arc::new(AtomicBool::new(path.exists()));
+    /// Starts to watch. The order is given at once when the file exists now.
+    pub fn watch(path: &Path, stop: Stop) -> std::io::Result<KillSwitch> {
+        if path.exists() {
+            stop.order("kill switch");
+        }
         let done = Arc::new(AtomicBool::new(false));
-        let (flag, end, file) = (Arc::clone(&stopped), Arc::clone(&done), path.to_owned());
+        let (end, file) = (Arc::clone(&done), path.to_owned());
         let thread = std::thread::Builder::new().name("kill-switch".into()).spawn(move || {
-            while !end.load(Ordering::Acquire) && !flag.load(Ordering::Acquire) {
+            while !end.load(Ordering::Acquire) && !stop.is_ordered() {
                 // Whatever else is wrong with the path, only its presence stops; a folder that
                 // cannot be read is reported by `check`.
                 if file.exists() {
-                    flag.store(true, Ordering::Release);
+                    stop.order("kill switch");
                 }
                 std::thread::park_timeout(LOOK_EVERY);
             }
         })?;
-        Ok(KillSwitch { stopped, done, path: path.to_owned(), thread: Some(thread) })
-    }
-
-    /// The flag that injection asks before each event.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.stopped)
-    }
-
-    /// True once the file has appeared.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
+        Ok(KillSwitch { done, thread: Some(thread) })
     }
 }
 
@@ -71,13 +87,16 @@ mod tests {
     fn the_file_stops_within_a_second() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("STOP");
-        let switch = KillSwitch::watch(&file).unwrap();
-        assert!(!switch.is_stopped());
+        let stop = Stop::default();
+        let _switch = KillSwitch::watch(&file, stop.clone()).unwrap();
+        assert!(!stop.is_ordered());
         std::fs::write(&file, b"").unwrap();
         let begin = std::time::Instant::now();
-        while !switch.is_stopped() {
+        while !stop.is_ordered() {
             assert!(begin.elapsed() < Duration::from_secs(1), "the kill switch took too long");
             std::thread::yield_now();
         }
+        stop.order("signal");
+        assert_eq!(stop.reason(), "kill switch");
     }
 }

@@ -22,7 +22,7 @@ mod kill;
 mod quiet;
 
 pub use caps::{CapRefusal, Caps};
-pub use kill::KillSwitch;
+pub use kill::{KillSwitch, Stop};
 pub use quiet::{QuietPlan, QuietZoneError};
 
 use std::time::Duration;

@@ -284,6 +284,11 @@ impl Fold {
         self.proven.contains(&(watcher.to_owned(), config_digest.to_owned()))
     }
 
+    /// Where a stamp lies on the common axis.
+    pub fn place(&self, stamp: &Stamp) -> AxisNs {
+        self.axis.of(stamp)
+    }
+
     /// The cut: the stated one, else the last row's instant.
     pub fn cut(&self) -> AxisNs {
         self.as_of.unwrap_or(self.last)

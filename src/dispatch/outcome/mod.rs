@@ -26,6 +26,8 @@
 mod coverage;
 mod decide;
 mod fold;
+#[cfg(test)]
+mod tests;
 
 pub use coverage::{BlindSpan, Coverage};
 pub use fold::{Fold, Selection};

@@ -1,0 +1,456 @@
+//! The table of legal moves, row by row, and the conservation law over random histories.
+
+use std::collections::BTreeMap;
+
+use dwell_injectors::receipt::Strength;
+use dwell_injectors::stamp::{BootId, Stamp};
+use dwell_injectors::token::{Epoch, TokenId};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ledger::*;
+
+const S: i64 = 1_000_000_000;
+const DEADLINE: u64 = 10 * S as u64;
+const HORIZON: u64 = 100 * S as u64;
+
+fn at(seconds: f64) -> Stamp {
+    let ns = (seconds * 1e9) as i64;
+    Stamp { wall_ns: 1_795_000_000 * S + ns, boot_ns: (1_000 * S + ns) as u64, boot: BootId(1) }
+}
+
+fn id(serial: u32) -> TokenId {
+    TokenId { epoch: Epoch(1), serial }
+}
+
+fn plan(kind: &str, max_offset_ns: Option<u64>) -> RunStarted {
+    RunStarted {
+        at: at(-10.0),
+        run: 1,
+        campaign: "c".into(),
+        seed: 1,
+        arrivals: "stratified".into(),
+        starts: at(-10.0),
+        window_ns: 1,
+        quiet_hours: vec![],
+        config_digest: "d".into(),
+        config: serde_json::json!({}),
+        recipes: BTreeMap::new(),
+        dialects: BTreeMap::new(),
+        authorisation: None,
+        routes: vec![RoutePlan {
+            name: "r".into(),
+            recipe: "f/r".into(),
+            attack: vec![],
+            enters_at: "host-log".into(),
+            owner: "o".into(),
+            supplier: false,
+            target: "t".into(),
+            proof: Strength::Written,
+            planned: 1,
+            expectations: vec![ExpectationPlan {
+                name: "detected".into(),
+                stage: Stage::Detected,
+                watchers: vec!["w".into()],
+                rules: vec!["rule".into()],
+                deadline_ns: DEADLINE,
+                horizon_ns: HORIZON,
+                share: 1.0,
+                confidence: None,
+                min_n: 1,
+            }],
+        }],
+        watchers: vec![WatcherPlan {
+            name: "w".into(),
+            stage: Stage::Detected,
+            kind: kind.into(),
+            dialect: "lines".into(),
+            push: kind == "webhook",
+            resolution_ns: 0,
+            max_offset_ns,
+            source: "s".into(),
+        }],
+    }
+}
+
+fn intent(serial: u32, events: usize) -> Row {
+    Row::Intent(Intent {
+        canary: id(serial),
+        run: 1,
+        route: 0,
+        slot: serial,
+        intended: at(0.0),
+        digests: vec!["x".into(); events],
+        completing: events as u32 - 1,
+    })
+}
+
+fn receipt(serial: u32, event: u32, result: EventResult) -> Row {
+    Row::Receipt(ReceiptRow {
+        canary: id(serial),
+        event,
+        submitted_at: at(f64::from(event)),
+        late_ns: 0,
+        result,
+    })
+}
+
+fn accepted(strength: Strength) -> EventResult {
+    EventResult::Accepted { at: Some(at(0.001)), strength, place: None }
+}
+
+fn rejected() -> EventResult {
+    EventResult::Rejected { reason: "no".into() }
+}
+
+fn sighting(serial: u32, seconds: f64, rule: &str) -> SightingRow {
+    SightingRow {
+        canary: id(serial),
+        watcher: "w".into(),
+        stage: Stage::Detected,
+        observed: at(seconds),
+        not_before: None,
+        native_id: format!("{serial}-{seconds}"),
+        rule: Some(rule.into()),
+        rule_names: vec![],
+        event_time_ns: None,
+        created_time_ns: None,
+        grade: Grade::Exact,
+        retrospective: false,
+        excerpt: String::new(),
+    }
+}
+
+fn look(from: f64, to: f64) -> Row {
+    Row::Look(Look {
+        watcher: "w".into(),
+        from: at(from),
+        to: at(to),
+        complete: true,
+        unbroken: true,
+        position: "p".into(),
+        records: 0,
+    })
+}
+
+fn proven() -> Row {
+    Row::Proven(Proven { watcher: "w".into(), at: at(-5.0), config_digest: "d".into() })
+}
+
+/// A proven watcher that looks each second from -9 to `until`.
+fn watched(until: i32) -> Vec<Row> {
+    let mut rows = vec![proven(), look(-9.0, -9.0)];
+    rows.extend((-8..=until).map(|s| look(f64::from(s), f64::from(s) + 0.001)));
+    rows
+}
+
+fn verdict_of(run: RunStarted, rows: Vec<Row>, cut: f64) -> (CanaryView, Verdict) {
+    let mut fold = Fold::new(None);
+    fold.apply(&Row::Run(Box::new(run)));
+    for row in &rows {
+        fold.apply(row);
+    }
+    let assessment = fold.assess_at(None, fold.place(&at(cut))).expect("campaign");
+    let canary = assessment.routes[0].canaries[0].clone();
+    let verdict = canary.verdicts[0].clone();
+    (canary, verdict)
+}
+
+fn verdict(rows: Vec<Row>, cut: f64) -> (CanaryView, Verdict) {
+    verdict_of(plan("file", None), rows, cut)
+}
+
+fn delivered() -> Vec<Row> {
+    let mut rows = watched(-1);
+    rows.extend([intent(1, 1), receipt(1, 0, accepted(Strength::Written))]);
+    rows
+}
+
+#[test]
+fn seen_in_time_is_detected() {
+    let mut rows = delivered();
+    rows.push(Row::Sighting(sighting(1, 4.0, "rule")));
+    let (canary, verdict) = verdict(rows, 50.0);
+    assert_eq!(verdict.outcome, Outcome::Detected);
+    assert_eq!(verdict.ttd, Some(Interval { lower_ns: 4 * S as u64, upper_ns: 4 * S as u64 }));
+    assert_eq!(canary.last_stage, Stage::Detected);
+    assert_eq!(verdict.censored_at_ns, None);
+}
+
+#[test]
+fn seen_after_the_deadline_is_late_and_after_the_horizon_changes_nothing() {
+    let mut rows = delivered();
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s))));
+    assert_eq!(verdict(rows.clone(), 13.0).1.outcome, Outcome::Missed);
+    let mut late = rows.clone();
+    late.push(Row::Sighting(sighting(1, 20.0, "rule")));
+    assert_eq!(verdict(late, 30.0).1.outcome, Outcome::Late);
+    rows.push(Row::Sighting(sighting(1, 200.0, "rule")));
+    let (canary, verdict) = verdict(rows, 201.0);
+    assert_eq!(verdict.outcome, Outcome::Missed);
+    assert_eq!(verdict.ttd, None);
+    assert_eq!(canary.last_stage, Stage::Detected, "recorded all the same");
+}
+
+#[test]
+fn a_polled_interval_that_straddles_the_deadline_decides_nothing() {
+    let mut rows = delivered();
+    rows.push(Row::Sighting(SightingRow {
+        not_before: Some(at(8.0)),
+        ..sighting(1, 12.0, "rule")
+    }));
+    let (_, verdict) = verdict_of(plan("poll", None), rows, 50.0);
+    assert_eq!(
+        (verdict.outcome, verdict.reason),
+        (Outcome::Indeterminate, Some(Reason::Straddles))
+    );
+    assert!(verdict.polled);
+}
+
+#[test]
+fn the_alerts_own_time_counts_only_within_a_stated_clock_bound() {
+    let mut rows = delivered();
+    rows.push(Row::Sighting(SightingRow {
+        created_time_ns: Some(at(9.0).wall_ns),
+        ..sighting(1, 30.0, "rule")
+    }));
+    assert_eq!(verdict(rows.clone(), 50.0).1.outcome, Outcome::Late);
+    let near = verdict_of(plan("file", Some(500_000_000)), rows.clone(), 50.0).1;
+    assert_eq!((near.outcome, near.by_created_time), (Outcome::Detected, true));
+    let loose = verdict_of(plan("file", Some(2 * S as u64)), rows, 50.0).1;
+    assert_eq!(loose.outcome, Outcome::Late, "9 s + 2 s is not surely within 10 s");
+}
+
+#[test]
+fn silence_is_missed_only_when_somebody_could_see() {
+    let overdue = || (0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01));
+    let mut rows = delivered();
+    rows.extend(overdue());
+    let (canary, missed) = verdict(rows.clone(), 13.0);
+    assert_eq!(missed.outcome, Outcome::Missed);
+    assert_eq!(
+        missed.reason,
+        Some(Reason::Overdue { horizon_passed: false, silence_unproven: false })
+    );
+    assert_eq!(canary.last_stage, Stage::Delivered);
+    assert_eq!(missed.censored_at_ns, Some(12 * S as u64 + 10_000_000));
+
+    let unproven: Vec<Row> =
+        rows.iter().filter(|r| !matches!(r, Row::Proven(_))).cloned().collect();
+    let verdict_unproven = verdict(unproven, 13.0).1;
+    assert_eq!(verdict_unproven.outcome, Outcome::Indeterminate);
+    assert!(matches!(verdict_unproven.reason, Some(Reason::NeverProven { .. })));
+}
+
+#[test]
+fn blind_is_not_missed_and_catching_up_is_not_blind() {
+    let blind = |recovered| {
+        Row::Blind(Blind {
+            watcher: "w".into(),
+            from: at(3.0),
+            to: Some(at(5.0)),
+            reason: "503".into(),
+            ours: false,
+            recovered,
+        })
+    };
+    let mut rows = delivered();
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    rows.push(blind(false));
+    let (_, lost) = verdict(rows.clone(), 13.0);
+    assert_eq!(lost.outcome, Outcome::Indeterminate);
+    assert!(matches!(lost.reason, Some(Reason::Blind { ours: false, .. })));
+    assert_eq!(lost.censored_at_ns, Some(3 * S as u64));
+    rows.pop();
+    rows.push(blind(true));
+    assert_eq!(verdict(rows, 13.0).1.outcome, Outcome::Missed);
+}
+
+#[test]
+fn a_deadline_without_a_later_look_waits_a_while_and_is_then_indeterminate() {
+    let mut rows = delivered();
+    rows.extend((0..=9).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    assert_eq!(verdict(rows.clone(), 9.5).1.outcome, Outcome::Pending);
+    assert_eq!(verdict(rows.clone(), 12.0).1.outcome, Outcome::Pending);
+    assert_eq!(verdict(rows, 60.0).1.outcome, Outcome::Indeterminate);
+}
+
+#[test]
+fn weak_unknown_and_partial_receipts_are_unproven_until_somebody_sees_the_canary() {
+    let weak = vec![receipt(1, 0, accepted(Strength::Queued))];
+    let unknown = vec![receipt(1, 0, EventResult::Unknown { reason: "timeout".into() })];
+    for receipts in [weak, unknown] {
+        let mut rows = watched(12);
+        rows.push(intent(1, 1));
+        rows.extend(receipts);
+        let (canary, unseen) = verdict(rows.clone(), 13.0);
+        assert_eq!(unseen.reason, Some(Reason::DeliveryUnproven));
+        assert_eq!(unseen.outcome, Outcome::Indeterminate);
+        assert_eq!(unseen.censored_at_ns, None, "must not enter the survival curve");
+        assert_ne!(canary.delivery, Delivery::Proven);
+        rows.push(Row::Sighting(sighting(1, 4.0, "rule")));
+        assert_eq!(verdict(rows, 13.0).1.outcome, Outcome::Detected);
+    }
+    let mut burst = watched(12);
+    burst.extend([
+        intent(1, 2),
+        receipt(1, 0, accepted(Strength::Written)),
+        receipt(1, 1, rejected()),
+    ]);
+    let (canary, partial) = verdict(burst, 13.0);
+    assert_eq!((canary.delivery, partial.outcome), (Delivery::Partial, Outcome::Indeterminate));
+}
+
+#[test]
+fn a_rejection_is_undelivered_unless_a_sighting_contradicts_it() {
+    let mut rows = watched(12);
+    rows.extend([intent(1, 1), receipt(1, 0, rejected())]);
+    assert_eq!(verdict(rows.clone(), 1.0).1.outcome, Outcome::Undelivered);
+    rows.push(Row::Sighting(sighting(1, 4.0, "rule")));
+    let (canary, verdict) = verdict(rows, 13.0);
+    assert_eq!(verdict.outcome, Outcome::Detected);
+    assert!(canary.receipt_contradicted);
+}
+
+#[test]
+fn another_rule_or_an_earlier_stage_does_not_satisfy() {
+    let mut rows = delivered();
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    rows.push(Row::Sighting(sighting(1, 4.0, "other")));
+    let missed = verdict(rows.clone(), 13.0).1;
+    assert_eq!((missed.outcome, missed.other_rule.as_deref()), (Outcome::Missed, Some("other")));
+    rows.pop();
+    rows.push(Row::Sighting(SightingRow { stage: Stage::Ingested, ..sighting(1, 4.0, "rule") }));
+    let (canary, missed) = verdict(rows, 13.0);
+    assert_eq!((missed.outcome, canary.last_stage), (Outcome::Missed, Stage::Ingested));
+}
+
+#[test]
+fn a_later_stage_bounds_an_earlier_one() {
+    let mut rows = delivered();
+    rows.push(Row::Sighting(SightingRow {
+        watcher: "pager".into(),
+        stage: Stage::Notified,
+        ..sighting(1, 4.0, "rule")
+    }));
+    assert_eq!(verdict(rows, 13.0).1.outcome, Outcome::Detected);
+}
+
+#[test]
+fn a_retrospective_or_impossible_sighting_is_no_point_in_time() {
+    let mut rows = delivered();
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    rows.push(Row::Sighting(SightingRow { retrospective: true, ..sighting(1, 4.0, "rule") }));
+    rows.push(Row::Sighting(sighting(1, -2.0, "rule")));
+    let (canary, verdict) = verdict(rows, 13.0);
+    assert_eq!(verdict.outcome, Outcome::Missed);
+    assert_eq!((canary.retrospective, canary.outside), (1, 1));
+}
+
+#[test]
+fn silence_of_a_push_watcher_is_labelled_until_the_sender_spoke_again() {
+    let mut rows = delivered();
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    let push = || plan("webhook", None);
+    let silent = verdict_of(push(), rows.clone(), 13.0).1;
+    assert_eq!(
+        silent.reason,
+        Some(Reason::Overdue { horizon_passed: false, silence_unproven: true })
+    );
+    rows.push(intent(2, 1));
+    rows.push(Row::Sighting(sighting(2, 12.0, "rule")));
+    let spoken = verdict_of(push(), rows, 13.0).1;
+    assert_eq!(
+        spoken.reason,
+        Some(Reason::Overdue { horizon_passed: false, silence_unproven: false })
+    );
+}
+
+#[test]
+fn a_withdrawn_canary_is_not_injected_and_the_burst_has_a_second_time() {
+    let mut rows = watched(12);
+    rows.extend([
+        intent(1, 3),
+        receipt(1, 0, accepted(Strength::Written)),
+        receipt(1, 1, accepted(Strength::Written)),
+        receipt(1, 2, accepted(Strength::Written)),
+        Row::Sighting(sighting(1, 5.0, "rule")),
+        intent(2, 1),
+        Row::Withdrawn(Withdrawn {
+            at: at(1.0),
+            run: 1,
+            route: 0,
+            slot_from: 2,
+            slots: 1,
+            canary: Some(id(2)),
+            reason: "stop".into(),
+        }),
+    ]);
+    let mut fold = Fold::new(None);
+    fold.apply(&Row::Run(Box::new(plan("file", None))));
+    rows.iter().for_each(|row| fold.apply(row));
+    let assessment = fold.assess(None).unwrap();
+    let route = &assessment.routes[0];
+    assert_eq!((route.canaries.len(), route.withdrawn_total()), (1, 1));
+    let completing = route.canaries[0].verdicts[0].ttd_completing.unwrap();
+    assert_eq!(completing.upper_ns, 3 * S as u64);
+}
+
+#[test]
+fn the_cut_hides_later_rows() {
+    let mut rows = vec![Row::Run(Box::new(plan("file", None)))];
+    rows.extend(delivered());
+    rows.push(Row::Sighting(sighting(1, 4.0, "rule")));
+    let mut fold = Fold::new(Some(at(3.0).wall_ns));
+    rows.iter().for_each(|row| fold.apply(row));
+    assert_eq!(
+        fold.assess(None).unwrap().routes[0].canaries[0].verdicts[0].outcome,
+        Outcome::Pending
+    );
+}
+
+proptest! {
+    /// Whatever happens, each injected canary has exactly one outcome, and a detection is final.
+    #[test]
+    fn outcomes_are_conserved(
+        history in proptest::collection::vec((0u8..7, 0u32..8, -5.0f64..150.0), 0..60),
+        cut in 0.0f64..200.0,
+    ) {
+        let mut fold = Fold::new(None);
+        fold.apply(&Row::Run(Box::new(plan("file", None))));
+        (0..8).for_each(|serial| fold.apply(&intent(serial, 1)));
+        let mut before = BTreeMap::new();
+        for (kind, serial, seconds) in history {
+            let row = match kind {
+                0 => receipt(serial, 0, accepted(Strength::Written)),
+                1 => receipt(serial, 0, rejected()),
+                2 => receipt(serial, 0, EventResult::Unknown { reason: String::new() }),
+                3 => Row::Sighting(sighting(serial, seconds, "rule")),
+                4 => look(seconds, seconds + 0.5),
+                5 => proven(),
+                _ => Row::Blind(Blind {
+                    watcher: "w".into(), from: at(seconds), to: Some(at(seconds + 1.0)),
+                    reason: String::new(), ours: true, recovered: false,
+                }),
+            };
+            fold.apply(&row);
+        }
+        for at_cut in [cut, cut + 50.0, 500.0] {
+            let assessment = fold.assess_at(None, at(at_cut).wall_ns).unwrap();
+            let route = &assessment.routes[0];
+            prop_assert_eq!(route.canaries.len(), 8);
+            prop_assert_eq!(route.counts(0).values().sum::<u64>(), 8);
+            for canary in &route.canaries {
+                let verdict = &canary.verdicts[0];
+                if let Some(ttd) = verdict.ttd {
+                    prop_assert!(ttd.lower_ns <= ttd.upper_ns);
+                }
+                prop_assert!(verdict.ttd.is_none() || verdict.censored_at_ns.is_none());
+                if before.get(&canary.id) == Some(&Outcome::Detected) {
+                    prop_assert_eq!(verdict.outcome, Outcome::Detected);
+                }
+                before.insert(canary.id, verdict.outcome);
+            }
+        }
+    }
+}

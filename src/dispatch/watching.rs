@@ -1,0 +1,161 @@
+//! Running watchers: one thread each, started before anything is injected and stopped after the
+//! last decision.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use dwell_injectors::stamp::Clock;
+
+use crate::exit::Failure;
+use crate::ledger::{Ledger, Stage};
+use crate::matching::Scanner;
+use crate::watchers::{WatchContext, WatchError, Watcher};
+
+/// A watcher that is ready to be started.
+pub struct WatcherParts {
+    /// Its configured name.
+    pub name: String,
+    /// The stage that its sightings reach.
+    pub stage: Stage,
+    /// The watcher itself.
+    pub watcher: Box<dyn Watcher>,
+    /// Where to go on; `None` starts at the present end.
+    pub cursor: Option<String>,
+}
+
+/// What all watchers share.
+#[derive(Clone)]
+pub struct WatchEnvironment {
+    /// Where batches are committed.
+    pub ledger: Ledger,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Finds our tokens in bytes.
+    pub scanner: Arc<Scanner>,
+    /// For watchers whose library is asynchronous.
+    pub runtime: tokio::runtime::Handle,
+    /// Digest of the configuration, for `Proven` rows.
+    pub config_digest: String,
+}
+
+/// How long all watchers together may take to find their starting positions.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How long a watcher may take to commit and return after being told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+struct Running {
+    name: String,
+    ready: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<Result<(), WatchError>>>,
+}
+
+/// The watchers at work.
+pub struct Watching {
+    running: Vec<Running>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Watching {
+    /// Starts all of them; none is ready yet.
+    pub fn start(parts: Vec<WatcherParts>, shared: &WatchEnvironment) -> Result<Watching, Failure> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut watching = Watching { running: Vec::new(), stop: Arc::clone(&stop) };
+        for part in parts {
+            let ready = Arc::new(AtomicBool::new(false));
+            let context = WatchContext {
+                name: part.name.clone(),
+                stage: part.stage,
+                config_digest: shared.config_digest.clone(),
+                ledger: shared.ledger.clone(),
+                cursor: part.cursor,
+                clock: Arc::clone(&shared.clock),
+                scanner: Arc::clone(&shared.scanner),
+                stop: Arc::clone(&stop),
+                ready: Arc::clone(&ready),
+                runtime: shared.runtime.clone(),
+            };
+            let watcher = part.watcher;
+            let thread = std::thread::Builder::new()
+                .name(format!("watch-{}", part.name))
+                .spawn(move || watcher.run(context))
+                .map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))?;
+            watching.running.push(Running { name: part.name, ready, thread: Some(thread) });
+        }
+        Ok(watching)
+    }
+
+    /// Waits until every watcher has taken its starting position: nothing that happens afterwards
+    /// can be skipped.
+    pub fn wait_ready(&mut self) -> Result<(), Failure> {
+        let begin = Instant::now();
+        loop {
+            self.failed()?;
+            let late = self.running.iter().find(|w| !w.ready.load(Ordering::Acquire));
+            let Some(late) = late else { return Ok(()) };
+            if begin.elapsed() > READY_WITHIN {
+                return Err(Failure::Environment(format!(
+                    "watcher {} found no starting position within {} s; nothing was injected. \
+                     Run `dwell check --connect` to see what it meets",
+                    late.name,
+                    READY_WITHIN.as_secs()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// An error if a watcher has ended by itself.
+    pub fn failed(&mut self) -> Result<(), Failure> {
+        for running in &mut self.running {
+            let ended = running.thread.as_ref().is_some_and(std::thread::JoinHandle::is_finished);
+            if !ended || self.stop.load(Ordering::Acquire) {
+                continue;
+            }
+            if let Some(thread) = running.thread.take() {
+                let name = &running.name;
+                return Err(match thread.join() {
+                    Ok(Ok(())) => {
+                        Failure::Bug(format!("watcher {name} ended without being told to"))
+                    }
+                    Ok(Err(error)) => Failure::Environment(error.to_string()),
+                    Err(_) => Failure::Bug(format!("watcher {name} panicked")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells all of them to commit and return, and waits, within bounds.
+    pub fn stop(mut self) -> Result<(), Failure> {
+        self.stop.store(true, Ordering::Release);
+        let begin = Instant::now();
+        for running in &mut self.running {
+            let Some(thread) = running.thread.take() else { continue };
+            while !thread.is_finished() {
+                if begin.elapsed() > STOP_WITHIN {
+                    tracing::warn!(watcher = %running.name, "The watcher did not stop in time; leaving it behind.");
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            if thread.is_finished() {
+                match thread.join() {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return Err(Failure::Environment(error.to_string())),
+                    Err(_) => {
+                        return Err(Failure::Bug(format!("watcher {} panicked", running.name)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        // On an early return the threads must not outlive the run's ledger for long.
+        self.stop.store(true, Ordering::Release);
+    }
+}

@@ -1,9 +1,14 @@
 //! The output side of dwell: recipes, tokens, rendering, and the transports that hand one event
 //! to a pipeline. Usable alone; it never depends on `dwell`.
 
+pub mod catalogue;
+pub mod identifiers;
 pub mod injector;
+pub mod parse;
 pub mod receipt;
+pub mod recipe;
 pub mod registry;
+pub mod render;
 pub mod secret;
 pub mod stamp;
 pub mod token;

@@ -23,7 +23,12 @@ use std::time::Duration;
 
 use dwell_injectors::stamp::Clock;
 
+use crate::dialects::Dialects;
 use crate::ledger::{Ledger, Stage};
+
+mod settings;
+
+pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
 /// What a watcher is given to work with.
 #[derive(Clone)]
@@ -89,15 +94,11 @@ pub enum WatchError {
     },
 }
 
-/// How a watcher looks. Stub: the owner of this module writes the real one.
-#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(tag = "type", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum WatcherSettings {
-    /// Reads a file as it grows.
-    File {
-        /// The file.
-        path: std::path::PathBuf,
-        /// How its records are read.
-        dialect: String,
-    },
+/// Opens nothing yet: turns checked settings into a watcher. Secrets are followed here.
+pub fn build(
+    settings: &WatcherSettings,
+    dialects: &Dialects,
+) -> Result<Box<dyn Watcher>, SettingsError> {
+    settings.check(dialects)?;
+    Err(SettingsError::new("type", format!("{} is not available yet", settings.kind())))
 }

@@ -6,5 +6,6 @@ pub mod dispatch;
 pub mod exit;
 pub mod ledger;
 pub mod matching;
+pub mod rehearsal;
 pub mod schedule;
 pub mod watchers;

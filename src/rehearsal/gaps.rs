@@ -1,0 +1,109 @@
+//! What a SIEM's document lacks of the fields that its event should have had.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use dwell_injectors::parse::{ParseHints, get, parse};
+use dwell_injectors::recipe::Recipe;
+use dwell_injectors::render::Rendered;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::explain::plain;
+
+/// What is wrong with one field of a document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Gap {
+    /// The field is not there.
+    Missing,
+    /// It is there and holds nothing.
+    Empty,
+    /// It holds something else.
+    Different,
+}
+
+/// One field of a document that is not as it should be.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct FieldGap {
+    /// The field, dotted.
+    pub field: String,
+    /// What is wrong with it.
+    pub gap: Gap,
+    /// What a parser should have found.
+    pub expected: String,
+    /// What the document holds; foreign text.
+    pub actual: Option<String>,
+}
+
+impl fmt::Display for FieldGap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FieldGap { field, expected, .. } = self;
+        match self.gap {
+            Gap::Missing => write!(f, "ingested, but `{field}` is missing"),
+            Gap::Empty => write!(f, "ingested, but `{field}` is empty"),
+            Gap::Different => {
+                let actual = self.actual.as_deref().unwrap_or_default();
+                write!(f, "ingested, but `{field}` is {actual:?} instead of {expected:?}")
+            }
+        }
+    }
+}
+
+/// Compares an indexed document with what the recipe's parser makes of the event that was sent. Of
+/// a burst, the event that resembles the document most is the one compared.
+pub fn missing_fields(
+    recipe: &Recipe,
+    rendered: &Rendered,
+    facts: &BTreeMap<String, String>,
+    document: &Value,
+) -> Vec<FieldGap> {
+    let zone = facts
+        .get("time_zone")
+        .or_else(|| recipe.needs.get("time_zone").map(|need| &need.default))
+        .map_or("UTC", String::as_str);
+    rendered
+        .events
+        .iter()
+        .filter_map(|event| {
+            let hints = ParseHints { received_ns: event.time_ns, time_zone: zone };
+            parse(recipe, &event.body, hints)
+        })
+        .map(|parsed| compare(recipe, &parsed.fields, document))
+        .min_by_key(Vec::len)
+        .unwrap_or_default()
+}
+
+fn compare(recipe: &Recipe, sent: &Value, document: &Value) -> Vec<FieldGap> {
+    let mut gaps = Vec::new();
+    for field in recipe.expected_fields() {
+        let Some(expected) = get(sent, &field).map(plain).filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        let actual = get(document, &field);
+        let gap = match actual {
+            None => Gap::Missing,
+            Some(value) if is_empty(value) => Gap::Empty,
+            Some(value) if !same(&plain(value), &expected) => Gap::Different,
+            Some(_) => continue,
+        };
+        gaps.push(FieldGap { field, gap, expected, actual: actual.map(plain) });
+    }
+    gaps
+}
+
+/// `["authentication"]` and `authentication` are the same to every index; so is letter case.
+fn same(actual: &str, expected: &str) -> bool {
+    let bare = |text: &str| text.trim_matches(['[', ']', '"']).to_lowercase();
+    bare(actual) == bare(expected)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty() || text == "-",
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}

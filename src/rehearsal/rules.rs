@@ -1,0 +1,323 @@
+//! A set of Sigma rules, loaded with what could not be used, and evaluated event by event.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rsigma_eval::correlation::compile_correlation;
+use rsigma_eval::{
+    CompiledCorrelation, CompiledRule, CorrelationAction, CorrelationConfig, CorrelationEngine,
+    JsonEvent, compile_rule,
+};
+use rsigma_parser::{SigmaCollection, SigmaRule, parse_sigma_yaml};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::view::{FieldMap, under_both_names};
+
+/// Largest rule file, bytes.
+const MAX_FILE: u64 = 1024 * 1024;
+/// Most rule files.
+const MAX_FILES: usize = 50_000;
+/// Deepest folder below the one given.
+const MAX_DEPTH: usize = 12;
+
+/// Why no rule set could be made at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RuleError {
+    /// A path cannot be read.
+    #[error("rules {path}: {reason}; check the path and its permissions")]
+    Unreadable {
+        /// The path.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The rules refer to each other in a circle.
+    #[error("rules: {reason}")]
+    Together {
+        /// What the engine said.
+        reason: String,
+    },
+}
+
+/// A rule that cannot be evaluated.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct RefusedRule {
+    /// File that holds it.
+    pub file: String,
+    /// Its title, where it could be read.
+    pub title: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A rule that fired.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct RuleMatch {
+    /// The rule's id, where it has one.
+    pub id: Option<String>,
+    /// The rule's title.
+    pub title: String,
+    /// `informational` to `critical`.
+    pub level: Option<String>,
+    /// Tags as written.
+    pub tags: Vec<String>,
+    /// True for a correlation: its alert holds the group-by fields and nothing else of the events.
+    pub correlation: bool,
+    /// Group-by fields with their values; empty for a single-event rule.
+    pub group_by: Vec<(String, String)>,
+    /// The aggregate that met the condition, for a correlation.
+    pub count: Option<f64>,
+}
+
+/// An event with its own time.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Timed {
+    /// The event's fields.
+    pub event: Value,
+    /// Its own time, nanoseconds since the Unix epoch.
+    pub time_ns: i64,
+}
+
+/// Loaded rules and the state of their correlations.
+pub struct RuleSet {
+    engine: CorrelationEngine,
+    collection: SigmaCollection,
+    /// Ids and titles of rules that only feed a correlation.
+    feeders: BTreeSet<String>,
+    field_map: FieldMap,
+    refused: Vec<RefusedRule>,
+}
+
+impl std::fmt::Debug for RuleSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuleSet")
+            .field("rules", &self.len())
+            .field("refused", &self.refused.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RuleSet {
+    /// Loads files and folders (`.yml`, `.yaml`, followed downwards).
+    pub fn load(paths: &[PathBuf]) -> Result<RuleSet, RuleError> {
+        let mut files = Vec::new();
+        for path in paths {
+            walk(path, 0, &mut files)?;
+        }
+        files.sort();
+        files.dedup();
+        let mut texts = Vec::with_capacity(files.len());
+        let mut refused = Vec::new();
+        for file in files {
+            let name = file.display().to_string();
+            match read(&file) {
+                Ok(text) => texts.push((name, text)),
+                Err(reason) => refused.push(RefusedRule { file: name, title: None, reason }),
+            }
+        }
+        RuleSet::build(&texts, refused)
+    }
+
+    /// Makes a rule set of texts, each with a name for messages.
+    pub fn from_texts(texts: &[(String, String)]) -> Result<RuleSet, RuleError> {
+        RuleSet::build(texts, Vec::new())
+    }
+
+    fn build(
+        texts: &[(String, String)],
+        mut refused: Vec<RefusedRule>,
+    ) -> Result<RuleSet, RuleError> {
+        let mut usable = SigmaCollection::new();
+        let mut correlations = Vec::new();
+        for (file, text) in texts {
+            let refuse = |title: Option<&str>, reason: String| RefusedRule {
+                file: file.clone(),
+                title: title.map(str::to_owned),
+                reason,
+            };
+            let parsed = match parse_sigma_yaml(text) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    refused.push(refuse(None, error.to_string()));
+                    continue;
+                }
+            };
+            refused.extend(parsed.errors.iter().map(|error| refuse(None, error.clone())));
+            for rule in parsed.rules {
+                match compile_rule(&rule) {
+                    Ok(_) => usable.rules.push(rule),
+                    Err(error) => refused.push(refuse(Some(&rule.title), error.to_string())),
+                }
+            }
+            usable.filters.extend(parsed.filters);
+            correlations.extend(parsed.correlations.into_iter().map(|rule| (file.clone(), rule)));
+        }
+        let known = names(&usable, &correlations);
+        for (file, rule) in correlations {
+            let missing = rule.rules.iter().find(|name| !known.contains(*name));
+            let problem = match (missing, compile_correlation(&rule)) {
+                (Some(name), _) => Some(format!("refers to `{name}`, which is not here")),
+                (None, Err(error)) => Some(error.to_string()),
+                (None, Ok(_)) => None,
+            };
+            match problem {
+                Some(reason) => {
+                    refused.push(RefusedRule { file, title: Some(rule.title.clone()), reason });
+                }
+                None => usable.correlations.push(rule),
+            }
+        }
+        let feeders = feeders(&usable);
+        let engine = engine(&usable)?;
+        Ok(RuleSet { engine, collection: usable, feeders, field_map: FieldMap::new(), refused })
+    }
+
+    /// The same rules, looking for fields under these names too.
+    pub fn with_field_map(mut self, map: FieldMap) -> RuleSet {
+        self.field_map = map;
+        self
+    }
+
+    /// Number of rules that can be evaluated, correlations included.
+    pub fn len(&self) -> usize {
+        self.collection.rules.len() + self.collection.correlations.len()
+    }
+
+    /// True when no rule can be evaluated.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Rules that cannot be evaluated.
+    pub fn refused(&self) -> &[RefusedRule] {
+        &self.refused
+    }
+
+    /// Shows the rules one event, in the order of time; `time_ns` is the event's own time.
+    /// Rules that only feed a correlation do not appear among the matches.
+    pub fn evaluate(&mut self, event: &Value, time_ns: i64) -> Vec<RuleMatch> {
+        let view = under_both_names(event, &self.field_map);
+        let seconds = time_ns.div_euclid(1_000_000_000);
+        let results = self.engine.process_event_at(&JsonEvent::borrow(&view), seconds);
+        results
+            .into_iter()
+            .map(|result| {
+                let correlation = result.as_correlation();
+                RuleMatch {
+                    correlation: correlation.is_some(),
+                    group_by: correlation.map(|c| c.group_key.clone()).unwrap_or_default(),
+                    count: correlation.map(|c| c.aggregated_value),
+                    id: result.header.rule_id.clone(),
+                    title: result.header.rule_title.clone(),
+                    level: result.header.level.map(|level| level.as_str().to_owned()),
+                    tags: result.header.tags.clone(),
+                }
+            })
+            .filter(|found| found.correlation || !self.feeds(found))
+            .collect()
+    }
+
+    fn feeds(&self, found: &RuleMatch) -> bool {
+        match &found.id {
+            Some(id) => self.feeders.contains(id),
+            None => self.feeders.contains(&found.title),
+        }
+    }
+
+    /// Forgets what the correlations have seen.
+    pub fn reset(&mut self) -> Result<(), RuleError> {
+        self.engine = engine(&self.collection)?;
+        Ok(())
+    }
+
+    /// The single-event rules, compiled, each with whether it only feeds a correlation.
+    pub(super) fn compiled(&self) -> impl Iterator<Item = (CompiledRule, &SigmaRule, bool)> {
+        self.collection.rules.iter().filter_map(|rule| {
+            let compiled = compile_rule(rule).ok()?;
+            let key = rule.id.as_ref().unwrap_or(&rule.title);
+            Some((compiled, rule, self.feeders.contains(key)))
+        })
+    }
+
+    /// The correlations, compiled.
+    pub(super) fn correlations(&self) -> impl Iterator<Item = CompiledCorrelation> {
+        self.collection.correlations.iter().filter_map(|rule| compile_correlation(rule).ok())
+    }
+
+    /// Under which names fields are looked for.
+    pub(super) fn names(&self) -> &FieldMap {
+        &self.field_map
+    }
+}
+
+/// Everything that a correlation may refer to.
+fn names(
+    usable: &SigmaCollection,
+    correlations: &[(String, rsigma_parser::CorrelationRule)],
+) -> BTreeSet<String> {
+    let rules = usable.rules.iter().map(|rule| (&rule.id, &rule.name));
+    let correlations = correlations.iter().map(|(_, rule)| (&rule.id, &rule.name));
+    rules.chain(correlations).flat_map(|(id, name)| [id.clone(), name.clone()]).flatten().collect()
+}
+
+fn feeders(collection: &SigmaCollection) -> BTreeSet<String> {
+    let referred: BTreeSet<&String> = collection
+        .correlations
+        .iter()
+        .filter(|rule| !rule.generate)
+        .flat_map(|rule| &rule.rules)
+        .collect();
+    collection
+        .rules
+        .iter()
+        .filter(|rule| [&rule.id, &rule.name].into_iter().flatten().any(|n| referred.contains(n)))
+        .map(|rule| rule.id.clone().unwrap_or_else(|| rule.title.clone()))
+        .collect()
+}
+
+fn engine(collection: &SigmaCollection) -> Result<CorrelationEngine, RuleError> {
+    let mut engine = CorrelationEngine::new(CorrelationConfig {
+        // One alert a burst, as products with a threshold rule do, not one more per further event.
+        action_on_match: CorrelationAction::Reset,
+        max_group_entries: Some(10_000),
+        ..CorrelationConfig::default()
+    });
+    engine
+        .add_collection(collection)
+        .map_err(|error| RuleError::Together { reason: error.to_string() })?;
+    Ok(engine)
+}
+
+fn walk(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), RuleError> {
+    let unreadable =
+        |reason: String| RuleError::Unreadable { path: path.display().to_string(), reason };
+    let meta = fs::metadata(path).map_err(|error| unreadable(error.to_string()))?;
+    if meta.is_file() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    if depth > MAX_DEPTH || files.len() > MAX_FILES {
+        return Err(unreadable(format!(
+            "more than {MAX_FILES} files or {MAX_DEPTH} levels of folders"
+        )));
+    }
+    for entry in fs::read_dir(path).map_err(|error| unreadable(error.to_string()))? {
+        let entry = entry.map_err(|error| unreadable(error.to_string()))?.path();
+        let rule = entry.extension().is_some_and(|e| e == "yml" || e == "yaml");
+        if entry.is_dir() || rule {
+            walk(&entry, depth + 1, files)?;
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    let length = fs::metadata(file).map_err(|error| error.to_string())?.len();
+    if length > MAX_FILE {
+        return Err(format!("{length} bytes, more than {MAX_FILE}"));
+    }
+    fs::read_to_string(file).map_err(|error| error.to_string())
+}

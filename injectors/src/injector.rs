@@ -89,7 +89,13 @@ pub trait Injector: Send + fmt::Debug {
     fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError>;
 
     /// Looks whether `deliver` could work, without sending anything. Never blocks past `timeout`.
-    fn check(&mut self, timeout: Duration) -> Result<Vec<CheckNote>, InjectError>;
+    /// `sample` is an event as the route would render it, so that a transport can compare its
+    /// shape with what already lies at the target; it is never sent.
+    fn check(
+        &mut self,
+        sample: Option<&Event>,
+        timeout: Duration,
+    ) -> Result<Vec<CheckNote>, InjectError>;
 
     /// Flushes what is under way; returns how many events remain unflushed when the timeout ends.
     fn close(&mut self, timeout: Duration) -> usize;

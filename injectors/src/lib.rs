@@ -1,9 +1,14 @@
 //! The output side of dwell: recipes, tokens, rendering, and the transports that hand one event
 //! to a pipeline. Usable alone; it never depends on `dwell`.
 
+pub mod bounded;
 pub mod catalogue;
+pub mod file;
+pub mod http_bulk;
 pub mod identifiers;
 pub mod injector;
+pub mod kafka_settings;
+pub mod line;
 pub mod parse;
 pub mod receipt;
 pub mod recipe;
@@ -11,4 +16,6 @@ pub mod registry;
 pub mod render;
 pub mod secret;
 pub mod stamp;
+pub mod stdout;
+pub mod syslog;
 pub mod token;

@@ -1,0 +1,508 @@
+"""Campaigns through real services. Each test starts what it needs, runs `dwell run` as a user
+would, and judges the JSON report together with an oracle of its own (the service's own records).
+
+Run by `tests/real/run`, which installs the services and closes with `N passed, N failed`.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+from services import ElastAlert, Kafka, OpenSearch, Rsyslog, apt, free_port, http, say, wait_for
+
+DWELL = os.environ.get("DWELL_BIN", "target/release/dwell")
+OUTCOMES = ["detected", "late", "missed", "undelivered", "indeterminate", "pending"]
+
+
+class Failed(AssertionError):
+    pass
+
+
+def check(truth, text):
+    if not truth:
+        raise Failed(text)
+
+
+def dwell(folder, *arguments, ok=(0,), timeout=300):
+    done = subprocess.run([DWELL, *arguments], cwd=folder, capture_output=True, text=True, timeout=timeout)
+    if done.returncode not in ok:
+        raise Failed(f"dwell {' '.join(arguments)} ended with {done.returncode}:\n{done.stderr[-3000:]}\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def prepare(folder, config):
+    (folder / "dwell.toml").write_text(config)
+    dwell(folder, "key", "new", "--file", str(folder / "dwell.key"))
+
+
+def export(folder):
+    """Every row of the ledger, by kind."""
+    rows = {}
+    for line in dwell(folder, "ledger", "export").splitlines():
+        row = json.loads(line)
+        body = row.get("row", row)
+        rows.setdefault(body["k"], []).append(body)
+    return rows
+
+
+def report(folder):
+    return json.loads(dwell(folder, "report", "--format", "json", ok=(0, 1, 3, 4)))
+
+
+def verdicts(folder):
+    """CSV rows of the report: one per canary and expectation."""
+    import csv
+    import io
+    return list(csv.DictReader(io.StringIO(dwell(folder, "report", "--format", "csv", ok=(0, 1, 3, 4)))))
+
+
+def by(rows, **wanted):
+    return [r for r in rows if all(r[k] == v for k, v in wanted.items())]
+
+
+def seconds(rows, column="ttd_upper_s"):
+    return [float(r[column]) for r in rows if r.get(column)]
+
+
+COMMON = """
+[ledger]
+path = "dwell.db"
+[key]
+file = "dwell.key"
+"""
+
+RSYSLOG_TO_OPENSEARCH = """
+module(load="imkafka")
+module(load="omelasticsearch")
+template(name="ecs" type="string" string="%rawmsg%")
+template(name="cloud" type="string" string="{{\\"@timestamp\\":\\"%timegenerated:::date-rfc3339%\\",%rawmsg:2:$%")
+template(name="line" type="list" option.jsonf="on") {{
+  property(outname="@timestamp" name="timegenerated" dateFormat="rfc3339" format="jsonf")
+  property(outname="message" name="rawmsg" format="jsonf")
+}}
+ruleset(name="ecs") {{ action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" searchIndex="logs-ecs" searchType="" template="ecs" bulkmode="on" queue.type="linkedList" queue.dequeueBatchSize="1" action.resumeRetryCount="-1") }}
+ruleset(name="cloud") {{ action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" searchIndex="logs-cloud" searchType="" template="cloud" bulkmode="on" queue.type="linkedList" queue.dequeueBatchSize="1" action.resumeRetryCount="-1") }}
+ruleset(name="line") {{ action(type="omelasticsearch" server="127.0.0.1" serverport="{port}" searchIndex="logs-line" searchType="" template="line" bulkmode="on" queue.type="linkedList" queue.dequeueBatchSize="1" action.resumeRetryCount="-1") }}
+input(type="imkafka" topic="logs-ecs" broker="{brokers}" consumergroup="rsyslog" ruleset="ecs")
+input(type="imkafka" topic="logs-cloud" broker="{brokers}" consumergroup="rsyslog" ruleset="cloud")
+input(type="imkafka" topic="logs-line" broker="{brokers}" consumergroup="rsyslog" ruleset="line")
+"""
+
+RULE = """
+name: {name}
+type: any
+index: {index}
+filter: [{{query: {{query_string: {{query: '{query}'}}}}}}]
+realert: {{minutes: 0}}
+alert: [post2]
+http_post2_url: "http://127.0.0.1:{port}/hook"
+http_post2_all_values: true
+http_post2_headers: {{Authorization: "Bearer {secret}"}}
+{extra}
+"""
+
+RULES = {
+    "windows-failed-logon": ("logs-ecs", 'event.code:4625'),
+    "console-login-failure": ("logs-cloud", 'eventName:ConsoleLogin AND errorMessage:"Failed authentication"'),
+    "sshd-failed-password": ("logs-line", 'message:"Failed password for invalid user"'),
+}
+ROUTES = {
+    "windows": ("fake-login/windows-4625-spray", "logs-ecs", "windows-failed-logon"),
+    "cloudtrail": ("fake-login/cloudtrail-console-login-failure", "logs-cloud", "console-login-failure"),
+    "ssh": ("fake-login/sshd-failed-password", "logs-line", "sshd-failed-password"),
+}
+SECRET = "lab-webhook-secret-0123456789"
+
+
+def pipeline_config(kafka, opensearch, hook, count, window, deadline, horizon):
+    text = COMMON + f"""
+[campaign]
+name = "lab"
+window = "{window}"
+seed = 7
+[[watcher]]
+name = "index"
+type = "poll"
+url = "{opensearch.url}"
+dialect = "opensearch"
+every = "500ms"
+overlap = "30s"
+vars = {{ index = "logs-*" }}
+stage = "ingested"
+[[watcher]]
+name = "elastalert-index"
+type = "poll"
+url = "{opensearch.url}"
+dialect = "elastalert2-index"
+every = "500ms"
+overlap = "60s"
+vars = {{ index = "alerts" }}
+stage = "detected"
+clock = "same-host"
+[[watcher]]
+name = "hook"
+type = "webhook"
+listen = "127.0.0.1:{hook}"
+path = "/hook"
+dialect = "elastalert2"
+stage = "notified"
+auth = {{ type = "bearer", secrets = [{{ env = "LAB_HOOK_SECRET" }}] }}
+"""
+    for topic in sorted({topic for _, topic, _ in ROUTES.values()}):
+        text += f"""
+[[injector]]
+name = "{topic}"
+type = "kafka"
+brokers = ["{kafka.brokers}"]
+topic = "{topic}"
+"""
+    for name, (recipe, topic, rule) in ROUTES.items():
+        text += f"""
+[[route]]
+name = "{name}"
+recipe = "{recipe}"
+injector = "{topic}"
+enters_at = "broker"
+owner = "lab"
+count = {count}
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "replicated"
+response = "none"
+[[route.expect]]
+stage = "ingested"
+watchers = ["index"]
+deadline = "10s"
+horizon = "{horizon}"
+[[route.expect]]
+stage = "detected"
+watchers = ["elastalert-index"]
+rules = ["{rule}"]
+deadline = "{deadline}"
+horizon = "{horizon}"
+[[route.expect]]
+stage = "notified"
+watchers = ["hook"]
+rules = ["{rule}"]
+deadline = "{deadline}"
+horizon = "{horizon}"
+"""
+    return text
+
+
+class Pipeline:
+    """Kafka -> rsyslog -> OpenSearch, ready to be asked by ElastAlert 2."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.kafka = self.opensearch = self.rsyslog = None
+
+    def __enter__(self):
+        self.kafka = Kafka(self.folder)
+        self.opensearch = OpenSearch(self.folder)
+        starting = threading.Thread(target=self.opensearch.start)
+        starting.start()
+        self.kafka.start()
+        for topic in ("logs-ecs", "logs-cloud", "logs-line"):
+            self.kafka.topic(topic)
+        starting.join()
+        template = {"index_patterns": ["logs-*", "alerts*"], "template": {"settings": {
+            "number_of_replicas": 0, "refresh_interval": "1s"}}}
+        http("PUT", f"{self.opensearch.url}/_index_template/lab", json.dumps(template))
+        for index in ("logs-ecs", "logs-cloud", "logs-line"):
+            http("PUT", f"{self.opensearch.url}/{index}", json.dumps(
+                {"mappings": {"properties": {"@timestamp": {"type": "date"}}}}))
+        config = RSYSLOG_TO_OPENSEARCH.format(port=self.opensearch.port, brokers=self.kafka.brokers)
+        self.rsyslog = Rsyslog(self.folder, config)
+        self.rsyslog.start(lambda: True)
+        return self
+
+    def __exit__(self, *_):
+        for service in (self.rsyslog, self.opensearch, self.kafka):
+            if service is not None:
+                service.stop()
+
+
+def elastalert(pipeline, hook, extra=""):
+    rules = {
+        name: RULE.format(name=name, index=index, query=query, port=hook, secret=SECRET, extra=extra)
+        for name, (index, query) in RULES.items()
+    }
+    return ElastAlert(pipeline.folder, pipeline.opensearch, rules)
+
+
+def explained(rows):
+    for row in rows:
+        check(row["outcome"] in OUTCOMES, f"an outcome that is none: {row}")
+        check(row["outcome"] == "detected" or row["reason"], f"not explained: {row}")
+    check(not by(rows, outcome="pending"), "something is still pending after the run")
+
+
+def test_pipeline_end_to_end(pipeline, folder):
+    """(a) Kafka -> rsyslog -> OpenSearch -> ElastAlert 2 -> webhook, >= 40 canaries, three recipes."""
+    hook = free_port()
+    prepare(folder, pipeline_config(pipeline.kafka, pipeline.opensearch, hook, 14, "60s", "30s", "60s"))
+    engine = elastalert(pipeline, hook).start()
+    try:
+        dwell(folder, "check", "--connect")
+        dwell(folder, "run", ok=(0, 1, 4))
+    finally:
+        engine.stop()
+    rows = verdicts(folder)
+    explained(rows)
+    check(len(rows) == 42 * 3, f"{len(rows)} verdicts for 42 canaries and 3 expectations")
+    for stage in ("ingested", "detected", "notified"):
+        of_stage = by(rows, stage=stage)
+        found = by(of_stage, outcome="detected")
+        check(len(found) >= 40, f"{stage}: only {len(found)} of {len(of_stage)} in time: "
+              f"{[(r['outcome'], r['reason']) for r in of_stage if r['outcome'] != 'detected'][:5]}")
+    medians = {s: statistics.median(seconds(by(rows, stage=s))) for s in ("ingested", "detected", "notified")}
+    check(medians["ingested"] < medians["detected"], f"stage times out of order: {medians}")
+    check(medians["ingested"] < medians["notified"], f"stage times out of order: {medians}")
+    say(f"TTD medians (s, upper bounds, n = 42): {medians}")
+    compare_with_elastalert(pipeline, folder, rows)
+
+
+def compare_with_elastalert(pipeline, folder, rows):
+    """Our `detected` time against ElastAlert's own alert time, per canary."""
+    http("POST", f"{pipeline.opensearch.url}/alerts/_refresh")
+    _, text = http("GET", f"{pipeline.opensearch.url}/alerts/_search?size=1000&q=_exists_:alert_time")
+    alerts = [h["_source"] for h in json.loads(text)["hits"]["hits"]]
+    exported = export(folder)
+    submitted = {tuple(r["c"]): r["t"][0] for r in exported["receipt"] if r["e"] == 0}
+    differences = []
+    for sighting in exported["sighting"]:
+        if sighting["w"] != "elastalert-index" or sighting.get("at") is None:
+            continue
+        upper = sighting["t"][0]
+        differences.append((upper - sighting["at"]) / 1e9)
+        check(sighting["at"] >= submitted[tuple(sighting["c"])] - 1_000_000_000,
+              "an alert older than its canary")
+        check(upper >= sighting["at"] - 1_000_000, "seen before the product says it existed")
+        if sighting["b"] is not None:
+            check(sighting["b"][0] <= upper, "an interval upside down")
+    check(len(differences) >= 40, f"only {len(differences)} alerts with their own time")
+    check(len(alerts) >= 40, f"ElastAlert's own index holds {len(alerts)} alerts")
+    say("our first sight minus ElastAlert's own alert time, s: median "
+        f"{statistics.median(differences):.3f}, max {max(differences):.3f}, n = {len(differences)}")
+
+
+def test_rule_disabled_in_silence(pipeline, folder):
+    """(b) a rule whose payload fails to render: ElastAlert disables it and tells nobody."""
+    hook = free_port()
+    config = pipeline_config(pipeline.kafka, pipeline.opensearch, hook, 8, "30s", "20s", "40s")
+    prepare(folder, config)
+    http("POST", f"{pipeline.opensearch.url}/alerts*/_delete_by_query?refresh=true&conflicts=proceed",
+         json.dumps({"query": {"match_all": {}}}))
+    engine = elastalert(pipeline, hook, extra='http_post2_payload: {broken: "{{ nothing.at.all }}"}').start()
+    try:
+        prove_webhook(hook, folder)
+        dwell(folder, "run", ok=(1, 4))
+    finally:
+        engine.stop()
+    rows = verdicts(folder)
+    explained(rows)
+    detected = by(rows, stage="detected")
+    missed = by(detected, outcome="missed") + by(detected, outcome="indeterminate")
+    check(len(missed) >= len(detected) // 2, f"only {len(missed)} of {len(detected)} not seen at detected")
+    check(all(r["last_stage"] == "ingested" for r in missed), "a miss whose last stage is not ingested: "
+          f"{[(r['last_stage'], r['outcome']) for r in missed]}")
+    notified = by(rows, stage="notified")
+    check(not by(notified, outcome="detected"), "a notification from a rule that cannot notify")
+    say(f"silently disabled: {len(missed)} of {len(detected)} not detected, last stage ingested")
+
+
+def prove_webhook(hook, folder):
+    """Nothing is sent for us: the webhook stays unproven, and the report must say so."""
+
+
+def certificates(folder):
+    apt("openssl")
+    run = lambda *a: subprocess.run(["openssl", *a], cwd=folder, check=True, capture_output=True)
+    run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=lab ca")
+    run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+    run("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-out", "server.pem", "-extfile", "ext")
+
+
+def test_syslog_over_tls(folder):
+    """(c) syslog over TLS into rsyslog to a file."""
+    certificates(folder)
+    port, target = free_port(), folder / "received.log"
+    target.touch()
+    server = Rsyslog(folder, f"""
+global(defaultNetstreamDriver="ossl" defaultNetstreamDriverCAFile="{folder}/ca.pem"
+       defaultNetstreamDriverCertFile="{folder}/server.pem" defaultNetstreamDriverKeyFile="{folder}/server.key")
+module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="anon")
+template(name="raw" type="string" string="%timereported:::date-rfc3339% %hostname% %syslogtag%%msg%\\n")
+ruleset(name="in") {{ action(type="omfile" file="{target}" template="raw") }}
+input(type="imtcp" address="127.0.0.1" port="{port}" ruleset="in")
+""", name="rsyslog-tls")
+    server.start(lambda: socket.create_connection(("127.0.0.1", port), 1).close() is None)
+    try:
+        prepare(folder, COMMON + f"""
+[campaign]
+name = "tls"
+window = "5s"
+[[injector]]
+name = "collector"
+type = "syslog"
+transport = "tls"
+address = "127.0.0.1:{port}"
+server_name = "localhost"
+ca_file = "{folder}/ca.pem"
+format = "rfc5424"
+[[watcher]]
+name = "file"
+type = "file"
+path = "{target}"
+dialect = "lines"
+stage = "ingested"
+[[route]]
+name = "ssh"
+recipe = "fake-login/sshd-failed-password"
+injector = "collector"
+enters_at = "collector"
+owner = "lab"
+count = 20
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "queued"
+response = "none"
+[[route.expect]]
+stage = "ingested"
+watchers = ["file"]
+deadline = "5s"
+horizon = "20s"
+""")
+        dwell(folder, "run", ok=(0,))
+    finally:
+        server.stop()
+    rows = verdicts(folder)
+    check(len(by(rows, outcome="detected")) == 20, f"not all arrived: {[r['outcome'] for r in rows]}")
+    say(f"syslog over TLS: median {statistics.median(seconds(rows)) * 1000:.1f} ms, n = {len(rows)}")
+
+
+def test_broker_killed(folder):
+    """(d) the broker is killed with -9 and restarted in mid-campaign: nothing accepted is lost."""
+    kafka = Kafka(folder).start()
+    try:
+        kafka.topic("logs")
+        prepare(folder, COMMON + f"""
+[campaign]
+name = "kill"
+window = "40s"
+deliver_timeout = "5s"
+[[injector]]
+name = "broker"
+type = "kafka"
+brokers = ["{kafka.brokers}"]
+topic = "logs"
+[[watcher]]
+name = "topic"
+type = "kafka"
+brokers = ["{kafka.brokers}"]
+topic = "logs"
+dialect = "json"
+stage = "ingested"
+[[route]]
+name = "console"
+recipe = "fake-login/cloudtrail-console-login-failure"
+injector = "broker"
+enters_at = "broker"
+owner = "lab"
+count = 200
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "replicated"
+response = "none"
+[[route.expect]]
+stage = "ingested"
+watchers = ["topic"]
+deadline = "20s"
+horizon = "60s"
+""")
+        run = subprocess.Popen([DWELL, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(12)
+        kafka.kill()
+        time.sleep(3)
+        kafka.start()
+        out, err = run.communicate(timeout=180)
+        check(run.returncode in (0, 1, 3, 4), f"run ended with {run.returncode}: {err[-2000:]}")
+        dump = kafka.java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", kafka.brokers,
+                          "--topic", "logs", "--from-beginning", "--timeout-ms", "5000", timeout=60).stdout
+    finally:
+        kafka.stop()
+    exported = export(folder)
+    accepted = {tuple(r["c"]) for r in exported["receipt"] if "accepted" in r["o"]}
+    unknown = [r for r in exported["receipt"] if "unknown" in r["o"]]
+    left = json.loads(dwell(folder, "leftovers", "--json"))
+    tokens = {r["token"] for r in (left["leftovers"] if isinstance(left, dict) else left)}
+    lost = [t for t in tokens if t not in dump]
+    check(len(accepted) >= 100, f"only {len(accepted)} accepted")
+    check(not lost, f"{len(lost)} accepted canaries are not in the topic")
+    rows = verdicts(folder)
+    explained(rows)
+    check(len(rows) == 200 - sum(w["slots"] for w in exported.get("withdrawn", [])), "canaries not accounted for")
+    say(f"broker killed: {len(accepted)} accepted, 0 lost, {len(unknown)} of unknown result; "
+        f"outcomes { {o: len(by(rows, outcome=o)) for o in OUTCOMES} }")
+
+
+def main():
+    os.environ["LAB_HOOK_SECRET"] = SECRET
+    chosen = sys.argv[1:]
+    results = []
+
+    def attempt(test, *arguments):
+        if chosen and test.__name__ not in chosen:
+            return
+        folder = base / test.__name__
+        folder.mkdir()
+        begin = time.monotonic()
+        try:
+            test(*arguments, folder)
+            state = "ok"
+        except Exception:
+            traceback.print_exc()
+            state = "FAILED"
+        results.append((test.__name__, state, time.monotonic() - begin))
+        print(f"{state:6} {test.__name__} ({results[-1][2]:.0f} s)", flush=True)
+
+    global DWELL
+    DWELL = str(pathlib.Path(DWELL).resolve())
+    base = pathlib.Path(tempfile.mkdtemp(prefix="dwell-lab-"))
+    base.chmod(0o711)
+    try:
+        attempt(test_syslog_over_tls)
+        attempt(test_broker_killed)
+        pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence]
+        if not chosen or any(t.__name__ in chosen for t in pipeline_tests):
+            try:
+                with Pipeline(base) as pipeline:
+                    for test in pipeline_tests:
+                        attempt(test, pipeline)
+            except Exception:
+                traceback.print_exc()
+                done = {name for name, _, _ in results}
+                results.extend((t.__name__, "FAILED", 0) for t in pipeline_tests if t.__name__ not in done)
+    finally:
+        if os.environ.get("LAB_KEEP"):
+            say(f"kept: {base}")
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+    failed = sum(1 for _, state, _ in results if state != "ok")
+    print(f"{len(results) - failed} passed, {failed} failed")
+    return 1 if failed or not results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

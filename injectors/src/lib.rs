@@ -9,6 +9,7 @@ pub mod identifiers;
 pub mod injector;
 pub mod kafka_settings;
 pub mod line;
+pub mod lint;
 pub mod parse;
 pub mod receipt;
 pub mod recipe;

@@ -284,6 +284,10 @@ impl Recipe {
             fields.extend(extract.regex.capture_names().flatten().map(str::to_owned));
             fields.extend(extract.set.keys().cloned());
         }
+        // Parsers turn the time of a text line into `@timestamp` and drop the text.
+        if let (Some(time), true) = (&self.time, self.format != Format::Json) {
+            fields.remove(&time.field);
+        }
         fields
     }
 }

@@ -26,6 +26,9 @@ use dwell_injectors::stamp::Clock;
 use crate::dialects::Dialects;
 use crate::ledger::{Ledger, Stage};
 
+mod committer;
+mod file;
+mod intake;
 mod settings;
 
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
@@ -100,5 +103,13 @@ pub fn build(
     dialects: &Dialects,
 ) -> Result<Box<dyn Watcher>, SettingsError> {
     settings.check(dialects)?;
-    Err(SettingsError::new("type", format!("{} is not available yet", settings.kind())))
+    let dialect = dialects
+        .get(settings.dialect())
+        .map_err(|e| SettingsError::new("dialect", e.to_string()))?;
+    match settings {
+        WatcherSettings::File { path, .. } => {
+            Ok(Box::new(file::FileWatcher { path: path.clone(), dialect }))
+        }
+        _ => Err(SettingsError::new("type", format!("{} is not available yet", settings.kind()))),
+    }
 }

@@ -1,0 +1,59 @@
+//! Reads a file as it grows, through every way in which files are rotated.
+//!
+//! | way | what happens here |
+//! |---|---|
+//! | rename, delete and create, link swap | the old file is read on until it has been quiet for a minute; the new one is read from its first byte |
+//! | several rotations at once | files of the same name's family that appeared meanwhile are read whole, oldest first |
+//! | copytruncate | seen by length or by the bytes before our position; what was written between our last read and the cut is unknowable, so that span is recorded as blind |
+//! | restart | the file is found again by inode, wherever in the folder it was moved; otherwise the span is blind |
+//! | missing | blind, target unavailable; made good once it appears, since a new file is read from its first byte |
+//!
+//! Invariants: a line is handed on once, when its end has arrived, with the stamp of the read that
+//! brought it; a position never lies inside a line. The reading thread waits for no disk of ours.
+//!
+//! Not promised: files compressed before we saw them, and notifications on network file systems
+//! (there the poll beneath sets the resolution, and sightings carry a lower bound).
+
+mod source;
+mod tail;
+mod wake;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::intake::Intake;
+use super::{WatchContext, WatchError, Watcher};
+use crate::dialects::Dialect;
+use tail::Tail;
+
+/// The file watcher.
+pub(super) struct FileWatcher {
+    pub path: PathBuf,
+    pub dialect: Arc<Dialect>,
+}
+
+impl Watcher for FileWatcher {
+    fn source(&self) -> String {
+        format!("file {}", self.path.display())
+    }
+
+    fn push(&self) -> bool {
+        false
+    }
+
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
+        if self.path.is_dir() {
+            return Err(WatchError::Environment {
+                watcher: context.name.clone(),
+                reason: format!("{} is a directory; name a file", self.path.display()),
+            });
+        }
+        let (intake, mark) = Intake::open(context, self.dialect)?;
+        Tail::open(self.path, intake, mark)?.run()
+    }
+}

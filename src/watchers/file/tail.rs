@@ -1,0 +1,395 @@
+//! The file watcher's loop and its decisions at rotation.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dwell_injectors::stamp::Stamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::source::{FileId, Open, Place, Shape, Start};
+use super::wake::{Wake, folder};
+use crate::watchers::WatchError;
+use crate::watchers::intake::{Intake, Mark};
+
+/// How long a rotated file is read on after its last line: writers reopen late.
+const QUIET: Duration = Duration::from_secs(60);
+/// Rotated files that are read on at once.
+const MAX_RETIRED: usize = 8;
+/// How long the file may be missing (a rotation takes a moment) before that is recorded.
+const MISSING: Duration = Duration::from_secs(2);
+/// Files of the family that are looked at.
+const MAX_FAMILY: usize = 4096;
+
+/// The watcher's position: the rotated files that are still read, the present one last.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+struct Position {
+    files: Vec<Place>,
+    /// Lines handed on in pieces so far.
+    #[serde(default)]
+    cut: u64,
+}
+
+struct Retired {
+    open: Open,
+    quiet_since: Instant,
+}
+
+/// The state of one file watcher.
+pub(super) struct Tail {
+    path: PathBuf,
+    intake: Intake,
+    wake: Wake,
+    current: Option<Open>,
+    retired: Vec<Retired>,
+    /// Files of the family that are read already or were there before us.
+    known: HashSet<FileId>,
+    missing: Option<(Instant, Stamp)>,
+    /// When everything had last been read to its end.
+    at_end: Stamp,
+    /// True until the first complete look: then `at_end` is when watching began.
+    first: bool,
+    /// False when something before the first look may have been lost.
+    unbroken: bool,
+    cut: u64,
+}
+
+impl Tail {
+    /// Takes the starting position.
+    pub fn open(path: PathBuf, intake: Intake, mark: Option<Mark>) -> Result<Tail, WatchError> {
+        let at_end = intake.now();
+        let mut wake = Wake::new();
+        wake.follow(&path);
+        let mut tail = Tail {
+            path,
+            intake,
+            wake,
+            current: None,
+            retired: Vec::new(),
+            known: HashSet::new(),
+            missing: None,
+            at_end,
+            first: true,
+            unbroken: false,
+            cut: 0,
+        };
+        let position = mark.and_then(|m| serde_json::from_value::<Position>(m.position).ok());
+        match position {
+            Some(position) => tail.resume(position),
+            None => tail.begin(),
+        }
+        let position = tail.position();
+        tail.intake.commit(&position)?;
+        Ok(tail)
+    }
+
+    fn begin(&mut self) {
+        self.known = family(&self.path).into_iter().map(|f| f.id).collect();
+        match Open::open(&self.path, Start::End) {
+            Ok(open) => self.adopt(open),
+            Err(error) => self.unreadable(&error),
+        }
+    }
+
+    /// Finds the files of the last run again.
+    fn resume(&mut self, position: Position) {
+        self.cut = position.cut;
+        let looked = self.intake.looked();
+        let family = family(&self.path);
+        let mut whole = true;
+        for place in &position.files {
+            let found = std::iter::once(self.path.clone())
+                .chain(family.iter().filter(|f| f.id == place.id).map(|f| f.path.clone()))
+                .find_map(|path| reopen(&path, place));
+            match found {
+                Some(open) => self.retire(open),
+                None => whole = false,
+            }
+        }
+        // Files that came and went while nobody watched.
+        for file in &family {
+            let since = looked.map_or(i64::MAX, |l| l.wall_ns / 1_000_000_000);
+            let read = self.retired.iter().any(|r| r.open.id == file.id);
+            if file.modified >= since && !read && !position.files.is_empty() {
+                self.read_whole(&file.path);
+            }
+            self.known.insert(file.id);
+        }
+        let here = std::fs::metadata(&self.path).map(|m| FileId::of(&m)).ok();
+        let at = self.retired.iter().position(|r| Some(r.open.id) == here);
+        match at {
+            Some(at) => self.current = Some(self.retired.remove(at).open),
+            None => match Open::open(&self.path, Start::Beginning) {
+                Ok(open) => self.adopt(open),
+                Err(error) => self.unreadable(&error),
+            },
+        }
+        self.unbroken = whole && looked.is_some();
+        if let (false, Some(from)) = (whole, looked) {
+            let reason = "the file was cut, or rotated away for good, while nobody watched";
+            self.intake.lost(from, self.at_end, reason, true);
+        }
+    }
+
+    fn adopt(&mut self, open: Open) {
+        self.known.insert(open.id);
+        self.current = Some(open);
+    }
+
+    fn retire(&mut self, open: Open) {
+        self.known.insert(open.id);
+        self.retired.push(Retired { open, quiet_since: Instant::now() });
+    }
+
+    fn read_whole(&mut self, path: &Path) {
+        match Open::open(path, Start::Beginning) {
+            Ok(open) => self.retire(open),
+            Err(error) => tracing::warn!(%error, "a rotated file went before it could be read"),
+        }
+    }
+
+    /// Runs until told to stop.
+    pub fn run(mut self) -> Result<(), WatchError> {
+        self.intake.ready();
+        while !self.intake.stopping() {
+            self.step()?;
+            self.wake.wait();
+        }
+        self.step()?;
+        let position = self.position();
+        self.intake.close(&position)
+    }
+
+    fn position(&self) -> Value {
+        let mut retired: Vec<Place> = self.retired.iter().map(|r| r.open.place()).collect();
+        retired.extend(self.current.as_ref().map(Open::place));
+        let cut = self.cut + self.current.as_ref().map_or(0, |open| open.cut);
+        serde_json::to_value(Position { files: retired, cut }).unwrap_or_default()
+    }
+
+    /// Reads everything there is, follows rotations, and records the look.
+    fn step(&mut self) -> Result<(), WatchError> {
+        let from = self.intake.now();
+        let mut ended = false;
+        // A rotation may follow upon a rotation; bounded, since the next wake goes on.
+        for _ in 0..16 {
+            ended = self.read_all()?;
+            if !self.follow(from) {
+                break;
+            }
+            ended = false;
+        }
+        let to = self.intake.now();
+        if ended && self.missing.is_none() {
+            self.looked(from, to);
+        }
+        if self.intake.full() || self.intake.pending() {
+            let position = self.position();
+            self.intake.commit(&position)?;
+        }
+        self.intake.healthy()
+    }
+
+    fn looked(&mut self, from: Stamp, to: Stamp) {
+        self.intake.note_look(to);
+        if self.first || self.intake.is_blind() || self.intake.look_due(&to) {
+            let position = self.position();
+            // The first look reaches back to the moment when the position was taken.
+            let begin = if self.first { self.at_end } else { from };
+            let unbroken = self.unbroken || !self.first;
+            self.intake.look(begin, to, unbroken, &position);
+            self.first = false;
+        }
+        self.at_end = from;
+    }
+
+    /// Reads the rotated files and the present one to their ends.
+    fn read_all(&mut self) -> Result<bool, WatchError> {
+        let clock = self.intake.context.clock.clone();
+        // Without notifications the last complete reading is the lower bound.
+        let not_before = (!self.wake.fine() && !self.first).then_some(self.at_end);
+        let mut ended = true;
+        let mut failed = None;
+        let opens = self.retired.iter_mut().map(|r| (&mut r.open, Some(&mut r.quiet_since)));
+        let opens = opens.chain(self.current.iter_mut().map(|open| (open, None)));
+        for (open, quiet) in opens {
+            let before = open.place().offset;
+            let intake = &mut self.intake;
+            match open.read(&*clock, &mut |line, stamp| {
+                intake.message(line, stamp, not_before);
+            }) {
+                Ok(end) => ended &= end,
+                Err(error) => failed = Some(error),
+            }
+            if let Some(quiet) = quiet.filter(|_| open.place().offset != before) {
+                *quiet = Instant::now();
+            }
+        }
+        if let Some(error) = failed {
+            let from = self.at_end;
+            self.intake.blind(from, format!("cannot read the file: {error}"), true);
+            ended = false;
+        }
+        self.forget_quiet();
+        if !ended && self.intake.full() {
+            let position = self.position();
+            self.intake.commit(&position)?;
+        }
+        Ok(ended)
+    }
+
+    fn forget_quiet(&mut self) {
+        let clock = self.intake.context.clock.clone();
+        while let Some(at) = self
+            .retired
+            .iter()
+            .position(|r| r.quiet_since.elapsed() > QUIET)
+            .or((self.retired.len() > MAX_RETIRED).then_some(0))
+        {
+            let mut old = self.retired.remove(at).open;
+            let intake = &mut self.intake;
+            old.last(&*clock, &mut |line, stamp| {
+                intake.message(line, stamp, None);
+            });
+            self.cut += old.cut;
+        }
+    }
+
+    /// Compares what is open with what the path names now. True when there is more to read.
+    fn follow(&mut self, from: Stamp) -> bool {
+        if matches!(self.current.as_ref().map(Open::shape), Some(Ok(Shape::Cut))) {
+            self.was_cut();
+            return true;
+        }
+        let meta = match std::fs::metadata(&self.path) {
+            Ok(meta) => meta,
+            Err(error) => {
+                self.unreadable(&error);
+                return false;
+            }
+        };
+        if self.current.as_ref().is_some_and(|open| open.id == FileId::of(&meta)) {
+            self.found();
+            return false;
+        }
+        self.rotated(from)
+    }
+
+    fn rotated(&mut self, _from: Stamp) -> bool {
+        // A file that was there before us but could not be read is not new: what it held is lost.
+        let start = match (&self.current, &self.missing) {
+            (None, None) => Start::End,
+            _ => Start::Beginning,
+        };
+        let open = match Open::open(&self.path, start) {
+            Ok(open) => open,
+            Err(error) => {
+                self.unreadable(&error);
+                return false;
+            }
+        };
+        if let Some(old) = self.current.take() {
+            self.retire(old);
+        }
+        let mut missed = family(&self.path);
+        missed.retain(|f| !self.known.contains(&f.id) && f.id != open.id);
+        for file in missed {
+            self.read_whole(&file.path);
+        }
+        self.adopt(open);
+        self.wake.follow(&self.path);
+        self.found();
+        true
+    }
+
+    /// The present file was cut where it stands.
+    fn was_cut(&mut self) {
+        let (from, to) = (self.at_end, self.intake.now());
+        let Some(mut open) = self.current.take() else { return };
+        // The copy that was made before the cut holds what we had not read yet.
+        let place = open.place();
+        let mut copies = family(&self.path);
+        copies.retain(|f| !self.known.contains(&f.id));
+        for copy in copies {
+            self.known.insert(copy.id);
+            let moved = Place { id: copy.id, ..place.clone() };
+            if let Some(rest) = reopen(&copy.path, &moved) {
+                self.retire(rest);
+            }
+        }
+        open.rewind();
+        self.current = Some(open);
+        let reason = "the file was cut in place; lines between the last read and the cut are unknown";
+        self.intake.lost(from, to, reason, false);
+    }
+
+    /// The path names something readable again.
+    fn found(&mut self) {
+        self.missing = None;
+        if self.intake.is_blind() {
+            let now = self.intake.now();
+            // What was open has been read on, and what is new is read from its first byte.
+            self.intake.see(now, true);
+        }
+    }
+
+    /// The path names nothing that can be read.
+    fn unreadable(&mut self, error: &io::Error) {
+        let now = self.intake.now();
+        let gone = error.kind() == io::ErrorKind::NotFound;
+        let (since, from) = *self.missing.get_or_insert((Instant::now(), now));
+        if !gone || self.current.is_none() || since.elapsed() > MISSING {
+            let reason = if gone {
+                format!("{} does not exist", self.path.display())
+            } else {
+                format!("cannot open {}: {error}", self.path.display())
+            };
+            self.intake.blind(from, reason, !gone);
+        }
+        if gone && !folder(&self.path).exists() || since.elapsed() > MISSING {
+            self.wake.renew(&self.path);
+        }
+    }
+}
+
+/// Opens the file at a place, if it is the file that was read up to there.
+fn reopen(path: &Path, place: &Place) -> Option<Open> {
+    let open = Open::open(path, Start::At(place.offset)).ok()?;
+    let same = open.id == place.id && open.matches(place).unwrap_or(false);
+    same.then_some(open)
+}
+
+struct Member {
+    path: PathBuf,
+    id: FileId,
+    /// Seconds since the epoch, by the file system.
+    modified: i64,
+}
+
+/// Files beside the path whose names begin like its own (`alerts.json.1`, `alerts-20261124.json`),
+/// not compressed, oldest first.
+fn family(path: &Path) -> Vec<Member> {
+    use std::os::unix::fs::MetadataExt;
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let stem = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut members: Vec<(i64, i64, Member)> = Vec::new();
+    let entries = std::fs::read_dir(folder(&target)).into_iter().flatten().flatten();
+    for entry in entries.take(MAX_FAMILY) {
+        let path = entry.path();
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let packed = [".gz", ".bz2", ".xz", ".zst"].iter().any(|end| name.ends_with(end));
+        if path == target || packed || !name.starts_with(&stem) {
+            continue;
+        }
+        if let Ok(meta) = entry.metadata().map(|m| (m.is_file(), m)) {
+            if let (true, meta) = meta {
+                let member = Member { path, id: FileId::of(&meta), modified: meta.mtime() };
+                members.push((meta.mtime(), meta.mtime_nsec(), member));
+            }
+        }
+    }
+    members.sort_by_key(|(seconds, nanos, _)| (*seconds, *nanos));
+    members.into_iter().map(|(_, _, member)| member).collect()
+}

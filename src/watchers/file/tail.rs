@@ -47,6 +47,8 @@ pub(super) struct Tail {
     /// Files of the family that are read already or were there before us.
     known: HashSet<FileId>,
     missing: Option<(Instant, Stamp)>,
+    /// True while the file is there, was never open and cannot be opened: what it holds is lost.
+    denied: bool,
     /// When everything had last been read to its end.
     at_end: Stamp,
     /// True until the first complete look: then `at_end` is when watching began.
@@ -70,6 +72,7 @@ impl Tail {
             retired: Vec::new(),
             known: HashSet::new(),
             missing: None,
+            denied: false,
             at_end,
             first: true,
             unbroken: false,
@@ -154,8 +157,9 @@ impl Tail {
     pub fn run(mut self) -> Result<(), WatchError> {
         self.intake.ready();
         while !self.intake.stopping() {
-            self.step()?;
-            self.wake.wait();
+            if self.step()? {
+                self.wake.wait();
+            }
         }
         self.step()?;
         let position = self.position();
@@ -169,14 +173,14 @@ impl Tail {
         serde_json::to_value(Position { files: retired, cut }).unwrap_or_default()
     }
 
-    /// Reads everything there is, follows rotations, and records the look.
-    fn step(&mut self) -> Result<(), WatchError> {
+    /// Reads what there is, follows rotations, and records the look. False when there is more.
+    fn step(&mut self) -> Result<bool, WatchError> {
         let from = self.intake.now();
         let mut ended = false;
         // A rotation may follow upon a rotation; bounded, since the next wake goes on.
         for _ in 0..16 {
             ended = self.read_all()?;
-            if !self.follow(from) {
+            if !self.follow() {
                 break;
             }
             ended = false;
@@ -189,7 +193,8 @@ impl Tail {
             let position = self.position();
             self.intake.commit(&position)?;
         }
-        self.intake.healthy()
+        self.intake.healthy()?;
+        Ok(ended || self.intake.is_blind())
     }
 
     fn looked(&mut self, from: Stamp, to: Stamp) {
@@ -258,7 +263,7 @@ impl Tail {
     }
 
     /// Compares what is open with what the path names now. True when there is more to read.
-    fn follow(&mut self, from: Stamp) -> bool {
+    fn follow(&mut self) -> bool {
         if matches!(self.current.as_ref().map(Open::shape), Some(Ok(Shape::Cut))) {
             self.was_cut();
             return true;
@@ -274,15 +279,11 @@ impl Tail {
             self.found();
             return false;
         }
-        self.rotated(from)
+        self.rotated()
     }
 
-    fn rotated(&mut self, _from: Stamp) -> bool {
-        // A file that was there before us but could not be read is not new: what it held is lost.
-        let start = match (&self.current, &self.missing) {
-            (None, None) => Start::End,
-            _ => Start::Beginning,
-        };
+    fn rotated(&mut self) -> bool {
+        let start = if self.denied { Start::End } else { Start::Beginning };
         let open = match Open::open(&self.path, start) {
             Ok(open) => open,
             Err(error) => {
@@ -321,7 +322,8 @@ impl Tail {
         }
         open.rewind();
         self.current = Some(open);
-        let reason = "the file was cut in place; lines between the last read and the cut are unknown";
+        let reason =
+            "the file was cut in place; lines between the last read and the cut are unknown";
         self.intake.lost(from, to, reason, false);
     }
 
@@ -331,14 +333,19 @@ impl Tail {
         if self.intake.is_blind() {
             let now = self.intake.now();
             // What was open has been read on, and what is new is read from its first byte.
-            self.intake.see(now, true);
+            self.intake.see(now, !self.denied);
+            if self.denied && self.first {
+                self.at_end = now;
+            }
         }
+        self.denied = false;
     }
 
     /// The path names nothing that can be read.
     fn unreadable(&mut self, error: &io::Error) {
         let now = self.intake.now();
         let gone = error.kind() == io::ErrorKind::NotFound;
+        self.denied |= !gone && self.current.is_none();
         let (since, from) = *self.missing.get_or_insert((Instant::now(), now));
         if !gone || self.current.is_none() || since.elapsed() > MISSING {
             let reason = if gone {

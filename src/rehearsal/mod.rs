@@ -16,12 +16,16 @@
 mod correlation;
 mod explain;
 mod gaps;
+mod lint;
+mod rehearse;
 mod rules;
 mod view;
 
 pub use correlation::{CorrelationStory, explain_correlation};
 pub use explain::{FieldReason, RuleStory, explain_document, explain_text};
 pub use gaps::{FieldGap, Gap, missing_fields};
+pub use lint::lint_rules;
+pub use rehearse::{Rehearsal, RehearseError, RehearsedRecipe, parsed_events, rehearse};
 pub use rules::{RefusedRule, RuleError, RuleMatch, RuleSet, Timed};
 pub use view::{FieldMap, field_map, merge};
 

@@ -199,6 +199,13 @@ impl RuleSet {
     /// Shows the rules one event, in the order of time; `time_ns` is the event's own time.
     /// Rules that only feed a correlation do not appear among the matches.
     pub fn evaluate(&mut self, event: &Value, time_ns: i64) -> Vec<RuleMatch> {
+        let mut found = self.evaluate_all(event, time_ns);
+        found.retain(|found| found.correlation || !self.feeds(found));
+        found
+    }
+
+    /// The same with the rules that only feed a correlation.
+    pub(super) fn evaluate_all(&mut self, event: &Value, time_ns: i64) -> Vec<RuleMatch> {
         let view = under_both_names(event, &self.field_map);
         let seconds = time_ns.div_euclid(1_000_000_000);
         let results = self.engine.process_event_at(&JsonEvent::borrow(&view), seconds);
@@ -216,11 +223,11 @@ impl RuleSet {
                     tags: result.header.tags.clone(),
                 }
             })
-            .filter(|found| found.correlation || !self.feeds(found))
             .collect()
     }
 
-    fn feeds(&self, found: &RuleMatch) -> bool {
+    /// Whether what fired raises no alert of its own.
+    pub(super) fn feeds(&self, found: &RuleMatch) -> bool {
         match &found.id {
             Some(id) => self.feeders.contains(id),
             None => self.feeders.contains(&found.title),

@@ -1,6 +1,7 @@
 //! Dwell measures how long an organisation really takes to detect a breach.
 pub mod cli;
 pub mod config;
+pub mod detector;
 pub mod dialects;
 pub mod dispatch;
 pub mod exit;

@@ -1,13 +1,72 @@
-//! `dwell detector`. Stub: the owner of this verb writes the real one.
+//! `dwell detector`: the reference detector in a process of its own. Its configuration is not a
+//! campaign's: `configs/detector.toml` shows one.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dwell_injectors::stamp::SystemClock;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
+use crate::detector::{DetectorError, Settings};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `dwell detector`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Read the configuration, say whether it is sound, and start nothing.
+    #[arg(long)]
+    pub check: bool,
+}
 
-/// Runs `dwell detector`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell detector` is not there yet".into()))
+/// Runs `dwell detector` until SIGTERM or SIGINT. Once it is ready it prints one JSON line with the
+/// bound address of its search API.
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let settings = Settings::load(&global.config)?;
+    if args.check {
+        eprintln!("{}: sound", global.config.display());
+        return Ok(Exit::Met);
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    stop_on_signal(&stop)?;
+    crate::detector::run(&settings, Arc::new(SystemClock::new()), &stop, |ready| {
+        let line = serde_json::to_string(ready).unwrap_or_default();
+        // A closed stdout must not end a detector that works.
+        let _ = writeln!(std::io::stdout(), "{line}");
+        let _ = std::io::stdout().flush();
+    })?;
+    Ok(Exit::Met)
+}
+
+/// Sets the flag on SIGTERM or SIGINT.
+pub(super) fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let deaf = |e: std::io::Error| Failure::Environment(format!("cannot listen for signals: {e}"));
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(deaf)?;
+    let (mut term, mut int) = {
+        let _inside = runtime.enter();
+        (
+            signal(SignalKind::terminate()).map_err(deaf)?,
+            signal(SignalKind::interrupt()).map_err(deaf)?,
+        )
+    };
+    let stop = Arc::clone(stop);
+    let listen = move || {
+        runtime.block_on(async {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+        });
+        stop.store(true, Ordering::Release);
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(listen).map_err(deaf)?;
+    Ok(())
+}
+
+impl From<DetectorError> for Failure {
+    fn from(error: DetectorError) -> Failure {
+        match error {
+            DetectorError::Settings(text) => Failure::User(text),
+            DetectorError::Environment(text) => Failure::Environment(text),
+        }
+    }
 }

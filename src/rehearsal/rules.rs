@@ -191,6 +191,11 @@ impl RuleSet {
         self.len() == 0
     }
 
+    /// True when it holds a correlation: then verdicts depend on earlier events.
+    pub fn correlates(&self) -> bool {
+        !self.collection.correlations.is_empty()
+    }
+
     /// Rules that cannot be evaluated.
     pub fn refused(&self) -> &[RefusedRule] {
         &self.refused

@@ -300,10 +300,15 @@ impl Place {
                     .post(url.as_str())
                     .header("content-type", "application/json")
                     .body(bytes);
-                let answer = runtime.block_on(request.send()).map_err(|e| e.to_string())?;
-                let status = answer.status();
-                // The body is read so that the connection can be used again.
-                let _ = runtime.block_on(answer.bytes());
+                // Within the runtime: making the future already asks it for a timer.
+                let status = runtime
+                    .block_on(async {
+                        let answer = request.send().await?;
+                        let status = answer.status();
+                        // The body is read so that the connection can be used again.
+                        answer.bytes().await.map(|_| status)
+                    })
+                    .map_err(|e| e.to_string())?;
                 if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
             }
             #[cfg(feature = "kafka")]

@@ -10,3 +10,4 @@ pub mod matching;
 pub mod rehearsal;
 pub mod schedule;
 pub mod watchers;
+pub mod web;

@@ -30,6 +30,7 @@ mod committer;
 mod file;
 mod intake;
 mod settings;
+mod webhook;
 
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
@@ -109,6 +110,23 @@ pub fn build(
     match settings {
         WatcherSettings::File { path, .. } => {
             Ok(Box::new(file::FileWatcher { path: path.clone(), dialect }))
+        }
+        WatcherSettings::Webhook { listen, path, auth, tls, hosts, .. } => {
+            let verifier = crate::web::Verifier::new(auth)
+                .map_err(|e| SettingsError::new("auth.secrets", e.to_string()))?;
+            let tls = tls
+                .as_ref()
+                .map(|files| crate::web::acceptor(&files.certificate, &files.key))
+                .transpose()
+                .map_err(|e| SettingsError::new("tls", e.to_string()))?;
+            Ok(Box::new(webhook::WebhookWatcher {
+                listen: *listen,
+                path: path.clone(),
+                hosts: hosts.clone(),
+                verifier,
+                tls,
+                dialect,
+            }))
         }
         _ => Err(SettingsError::new("type", format!("{} is not available yet", settings.kind()))),
     }

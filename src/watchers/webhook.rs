@@ -1,0 +1,264 @@
+//! Listens for alerts that a product posts.
+//!
+//! Invariants:
+//!
+//! - A request is stamped when its header has arrived, before its body is read or queued.
+//! - 2xx is answered after the commit of what the body brought, and only then; 503 when it cannot
+//!   be committed. A sender that was not answered tries again, and the repeat is a duplicate.
+//! - Trouble of ours is never answered 4xx, since senders drop what is refused.
+//! - Nobody can be told what did not arrive: its looks mean "we were listening". The time in which no
+//!   process listened is a blind span, opened by the next start.
+//!
+//! Not promised: that a sender posts. See `silence unproven` in the outcomes.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use dwell_injectors::stamp::Stamp;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::intake::{Intake, Mark};
+use super::{WatchContext, WatchError, Watcher};
+use crate::dialects::Dialect;
+use crate::ledger::LedgerError;
+use crate::web::{Limits, MAX_BODY, Serving, Verifier, serve};
+
+/// How often the listener records that it listens, and notices a stop.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The webhook watcher.
+pub(super) struct WebhookWatcher {
+    pub listen: SocketAddr,
+    pub path: String,
+    pub hosts: Vec<String>,
+    pub verifier: Verifier,
+    pub tls: Option<TlsAcceptor>,
+    pub dialect: Arc<Dialect>,
+}
+
+/// What requests share.
+struct Hook {
+    path: String,
+    hosts: Vec<String>,
+    verifier: Verifier,
+    intake: Mutex<Option<Intake>>,
+    failure: Mutex<Option<LedgerError>>,
+    position: Value,
+}
+
+impl Watcher for WebhookWatcher {
+    fn source(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("webhook {scheme}://{}{}", self.listen, self.path)
+    }
+
+    fn push(&self) -> bool {
+        true
+    }
+
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
+        let runtime = context.runtime.clone();
+        runtime.block_on(self.listen(context))
+    }
+}
+
+impl WebhookWatcher {
+    async fn listen(self, context: WatchContext) -> Result<(), WatchError> {
+        let watcher = context.name.clone();
+        let listener = TcpListener::bind(self.listen).await.map_err(|e| {
+            let reason = format!("cannot listen on {}: {e}; free it or change it", self.listen);
+            WatchError::Environment { watcher: watcher.clone(), reason }
+        })?;
+        let (mut intake, mark) = Intake::open(context, self.dialect)?;
+        let begin = intake.now();
+        let position = json!({ "listen": self.listen.to_string() });
+        resume(&mut intake, mark, begin);
+        intake.look(begin, intake.now(), false, &position);
+        intake.commit(&position)?;
+        intake.ready();
+        let hook = Arc::new(Hook {
+            path: self.path,
+            hosts: self.hosts.into_iter().map(|h| h.to_ascii_lowercase()).collect(),
+            verifier: self.verifier,
+            intake: Mutex::new(Some(intake)),
+            failure: Mutex::new(None),
+            position,
+        });
+        let accepting = hook.clone();
+        let serving = Serving {
+            router: Router::new().fallback(answer).with_state(hook.clone()),
+            limits: Limits::default(),
+            tls: self.tls,
+            accepting: Arc::new(move |trouble| accepting.accepting(trouble)),
+        };
+        let ended = tokio::select! {
+            () = serve(listener, serving) => Ok(()),
+            ended = hook.keep() => ended,
+        };
+        let intake = hook.lock().take();
+        match (ended, intake) {
+            (Ok(()), Some(intake)) => {
+                let position = hook.position.clone();
+                let close = move || intake.close(&position);
+                tokio::task::spawn_blocking(close).await.unwrap_or(Ok(()))
+            }
+            (ended, _) => ended,
+        }
+    }
+}
+
+/// Nobody listened since the last run: that span is ours, and nothing makes it good.
+fn resume(intake: &mut Intake, mark: Option<Mark>, now: Stamp) {
+    intake.see(now, false);
+    if let Some(looked) = mark.and_then(|m| m.looked) {
+        intake.lost(looked, now, "no process listened", true);
+    }
+}
+
+impl Hook {
+    fn lock(&self) -> MutexGuard<'_, Option<Intake>> {
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn accepting(&self, trouble: Option<String>) {
+        if let Some(intake) = self.lock().as_mut() {
+            let now = intake.now();
+            match trouble {
+                Some(reason) => intake.blind(now, format!("cannot accept: {reason}"), true),
+                None => intake.see(now, false),
+            }
+        }
+    }
+
+    /// Records looks until told to stop.
+    async fn keep(&self) -> Result<(), WatchError> {
+        loop {
+            tokio::time::sleep(TICK).await;
+            let mut guard = self.lock();
+            let Some(intake) = guard.as_mut() else { return Ok(()) };
+            if let Some(source) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+            {
+                return Err(WatchError::Ledger { watcher: intake.context.name.clone(), source });
+            }
+            let now = intake.now();
+            let stopping = intake.stopping();
+            if !intake.is_blind() && (stopping || intake.look_due(&now)) {
+                intake.look(now, now, true, &self.position);
+            }
+            if intake.pending() {
+                intake.commit(&self.position)?;
+            }
+            if stopping {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What follows the configured path, or `None` for another path.
+    fn rest<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let rest = path.strip_prefix(self.path.trim_end_matches('/'))?;
+        let rest = rest.strip_prefix('/').unwrap_or(rest);
+        (self.verifier.in_path() || rest.is_empty()).then_some(rest)
+    }
+
+    fn host_allowed(&self, request: &Request<Body>) -> bool {
+        if self.hosts.is_empty() {
+            return true;
+        }
+        let listed = |host: &str| {
+            let host = host.to_ascii_lowercase();
+            let name = host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name);
+            self.hosts.iter().any(|h| *h == host || h == name)
+        };
+        let mut named = request.headers().get_all("host").iter();
+        let header = match (named.next(), named.next()) {
+            (Some(value), None) => value.to_str().is_ok_and(listed),
+            _ => false,
+        };
+        header && request.uri().authority().is_none_or(|a| listed(a.as_str()))
+    }
+
+    /// Takes a body whose sender is known: what to answer once it is committed.
+    fn take(&self, body: &[u8], observed: Stamp) -> (StatusCode, Option<crate::ledger::Ticket>) {
+        let mut guard = self.lock();
+        let Some(intake) = guard.as_mut() else { return (StatusCode::SERVICE_UNAVAILABLE, None) };
+        let unreadable = intake.unreadable();
+        let sighted = intake.message(body, observed, None);
+        let status = if intake.unreadable() > unreadable && sighted == 0 {
+            StatusCode::BAD_REQUEST
+        } else {
+            StatusCode::NO_CONTENT
+        };
+        let ticket = intake.pending().then(|| intake.hand_over(&self.position));
+        (status, ticket)
+    }
+}
+
+/// Answers one request. Bodies of answers are empty, whatever the reason.
+async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> StatusCode {
+    let Some(observed) = hook.lock().as_ref().map(Intake::now) else {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    };
+    if !hook.host_allowed(&request) {
+        return StatusCode::FORBIDDEN;
+    }
+    let Some(rest) = hook.rest(request.uri().path()).map(str::to_owned) else {
+        return StatusCode::NOT_FOUND;
+    };
+    if request.method() != Method::POST && request.method() != Method::PUT {
+        return StatusCode::METHOD_NOT_ALLOWED;
+    }
+    if declared(request.headers()) > MAX_BODY as u64 {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    }
+    let (parts, body) = request.into_parts();
+    let body = match axum::body::to_bytes(body, MAX_BODY).await {
+        Ok(body) => body,
+        Err(error) => return too_much_or_broken(&error),
+    };
+    let now_s = observed.wall_ns.div_euclid(1_000_000_000);
+    if !hook.verifier.accepts(&rest, &parts.headers, &body, now_s) {
+        return if hook.verifier.in_path() {
+            StatusCode::NOT_FOUND
+        } else {
+            StatusCode::UNAUTHORIZED
+        };
+    }
+    let taker = hook.clone();
+    // Parsing a large body and a full queue both take time that other connections should not pay.
+    let taken = tokio::task::spawn_blocking(move || taker.take(&body, observed)).await;
+    match taken {
+        Ok((status, None)) => status,
+        Ok((status, Some(ticket))) => match ticket.done().await {
+            Ok(_) => status,
+            Err(error) => {
+                hook.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+        },
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn declared(headers: &HeaderMap) -> u64 {
+    let value = headers.get("content-length").and_then(|v| v.to_str().ok());
+    value.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// A body over the limit, or a sender that went away.
+fn too_much_or_broken(error: &axum::Error) -> StatusCode {
+    let over = std::error::Error::source(error)
+        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+    if over { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+}

@@ -29,6 +29,7 @@ use crate::ledger::{Ledger, Stage};
 mod committer;
 mod file;
 mod intake;
+mod poll;
 mod settings;
 mod webhook;
 
@@ -127,6 +128,18 @@ pub fn build(
                 tls,
                 dialect,
             }))
+        }
+        WatcherSettings::Poll { url, every, overlap, timeout, vars, auth, ca_file, .. } => {
+            let settings = poll::PollSettings {
+                url,
+                every: every.0,
+                overlap: overlap.0,
+                timeout: timeout.0,
+                vars,
+                auth: auth.as_ref(),
+                ca_file: ca_file.as_ref(),
+            };
+            Ok(Box::new(poll::PollWatcher::new(settings, dialect)?))
         }
         _ => Err(SettingsError::new("type", format!("{} is not available yet", settings.kind()))),
     }

@@ -1,0 +1,356 @@
+//! A Kafka topic as a target, by librdkafka's idempotent producer.
+//!
+//! Invariants:
+//!
+//! - A receipt means that all in-sync replicas have the record ([`Strength::Replicated`]); its
+//!   place is `topic/partition@offset`.
+//! - Before a fresh producer takes its first record, the topic's metadata is read. What fails there
+//!   is a certain rejection, because nothing was handed over. The topic is never created.
+//! - A report that does not come in time is `Unknown`: the record may have been stored, or may have
+//!   been about to be. The producer is then given up with everything it still held, so that no
+//!   record leaves after its canary was judged, and a new one is built for the next event.
+//! - The producer's `message.timeout.ms` is the first timeout that `deliver` was called with.
+//! - `check` commits no offset and joins no group.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
+
+use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::kafka_settings::{KafkaProperties, KafkaSettings};
+use crate::receipt::{InjectError, Receipt, Strength};
+use crate::stamp::{Clock, Stamp};
+
+/// How long one look for a delivery report takes.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// See the module's text.
+pub struct KafkaInjector {
+    settings: KafkaSettings,
+    connection: KafkaProperties,
+    clock: Arc<dyn Clock>,
+    producer: Option<BaseProducer<Reports>>,
+    next: usize,
+}
+
+impl fmt::Debug for KafkaInjector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaInjector")
+            .field("settings", &self.settings)
+            .field("connection", &self.connection)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of a record.
+struct Report {
+    id: usize,
+    at: Stamp,
+    outcome: Result<(i32, i64), KafkaError>,
+}
+
+/// Takes delivery reports and the library's complaints.
+pub(crate) struct Reports {
+    clock: Arc<dyn Clock>,
+    report: Mutex<Option<Report>>,
+    complaint: Mutex<Option<String>>,
+}
+
+impl Reports {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Reports {
+        Reports { clock, report: Mutex::new(None), complaint: Mutex::new(None) }
+    }
+
+    fn take(&self, id: usize) -> Option<Report> {
+        let mut slot = self.report.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.take_if(|report| report.id == id)
+    }
+
+    fn complaint(&self) -> Option<String> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let mut slot = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all are down says less than why each of them is.
+        if code != Code::AllBrokersDown || slot.is_none() {
+            *slot = Some(reason.chars().take(300).collect());
+        }
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, id: usize) {
+        let outcome = match result {
+            Ok(message) => Ok((message.partition(), message.offset())),
+            Err((error, _)) => Err(error.clone()),
+        };
+        let report = Report { id, at: self.clock.now(), outcome };
+        *self.report.lock().unwrap_or_else(PoisonError::into_inner) = Some(report);
+    }
+}
+
+impl KafkaInjector {
+    pub(crate) fn new(
+        settings: KafkaSettings,
+        connection: KafkaProperties,
+        clock: Arc<dyn Clock>,
+    ) -> KafkaInjector {
+        KafkaInjector { settings, connection, clock, producer: None, next: 0 }
+    }
+
+    fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        for (name, value) in self.connection.iter() {
+            config.set(name, value);
+        }
+        config.set("allow.auto.create.topics", "false");
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config
+    }
+
+    /// The producer, built and proven against the topic's metadata when there is none.
+    fn producer(&mut self, timeout: Duration, deadline: Instant) -> Result<(), InjectError> {
+        if self.producer.is_some() {
+            return Ok(());
+        }
+        let mut config = self.config();
+        config.set("enable.idempotence", "true");
+        config.set("acks", "all");
+        config.set("linger.ms", "0");
+        config.set("message.timeout.ms", timeout.as_millis().max(1).to_string());
+        let producer: BaseProducer<Reports> = config
+            .create_with_context(Reports::new(Arc::clone(&self.clock)))
+            .map_err(|error| InjectError::rejected(format!("cannot start a producer: {error}")))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        match producer.client().fetch_metadata(Some(&self.settings.topic), left.mul_f64(0.8)) {
+            Ok(metadata) => self.accept_topic(&metadata)?,
+            Err(error) => {
+                // Complaints are handed over by polling.
+                for _ in 0..8 {
+                    producer.poll(Duration::ZERO);
+                }
+                let why = producer.context().complaint().unwrap_or_else(|| error.to_string());
+                drop_aside(producer);
+                return Err(InjectError::rejected(format!(
+                    "cannot reach {}: {why}",
+                    self.settings.target().place
+                )));
+            }
+        }
+        self.producer = Some(producer);
+        Ok(())
+    }
+
+    pub(crate) fn accept_topic(
+        &self,
+        metadata: &rdkafka::metadata::Metadata,
+    ) -> Result<(), InjectError> {
+        let topic = &self.settings.topic;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let Some(found) = found else {
+            return Err(InjectError::rejected(format!("the brokers do not know topic {topic}")));
+        };
+        if let Some(error) = found.error() {
+            let code = Code::from(error);
+            return Err(InjectError::rejected(format!(
+                "topic {topic}: {code}; create it or correct the name"
+            )));
+        }
+        let count = found.partitions().len();
+        match self.settings.partition {
+            _ if count == 0 => {
+                Err(InjectError::rejected(format!("topic {topic} does not exist; create it first")))
+            }
+            Some(wanted) if !found.partitions().iter().any(|one| one.id() == wanted) => {
+                Err(InjectError::rejected(format!(
+                    "topic {topic} has {count} partitions, none of them number {wanted}"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the record to the library. What fails here was not taken.
+    fn enqueue(
+        &self,
+        producer: &BaseProducer<Reports>,
+        id: usize,
+        event: &Event,
+    ) -> Result<(), InjectError> {
+        let mut record: BaseRecord<'_, str, str, usize> =
+            BaseRecord::with_opaque_to(&self.settings.topic, id).payload(event.body.as_str());
+        if let Some(key) = &event.key {
+            record = record.key(key.as_str());
+        }
+        if let Some(partition) = self.settings.partition {
+            record = record.partition(partition);
+        }
+        if !self.settings.headers.is_empty() {
+            let headers =
+                self.settings.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
+                    headers.insert(Header { key, value: Some(value.as_str()) })
+                });
+            record = record.headers(headers);
+        }
+        producer.send(record).map_err(|(error, _)| {
+            InjectError::rejected(format!("the record was not taken: {}", plain(&error)))
+        })
+    }
+
+    /// Gives the producer up, with everything that it still holds.
+    fn give_up(&mut self) {
+        if let Some(producer) = self.producer.take() {
+            drop_aside(producer);
+        }
+    }
+
+    fn judge(&mut self, submitted_at: Stamp, report: Report) -> Result<Receipt, InjectError> {
+        match report.outcome {
+            Ok((partition, offset)) => Ok(Receipt {
+                submitted_at,
+                accepted_at: Some(report.at),
+                strength: Strength::Replicated,
+                place: Some(format!("{}/{partition}@{offset}", self.settings.topic)),
+            }),
+            Err(error) => {
+                let certain = error.rdkafka_error_code().is_some_and(was_refused);
+                let reason = format!("{}: {}", self.settings.target().place, plain(&error));
+                if certain {
+                    return Err(InjectError::rejected(reason));
+                }
+                self.give_up();
+                Err(InjectError::unknown(reason))
+            }
+        }
+    }
+}
+
+/// A producer's end can take half a second, which is nobody's to wait for. Its own drop purges
+/// what is queued and under way.
+fn drop_aside(producer: BaseProducer<Reports>) {
+    let spawned =
+        std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(producer));
+    // Without a thread the closure, and the producer with it, is dropped here and now.
+    drop(spawned);
+}
+
+/// Errors with which a broker, or the library before it asked one, says that nothing was stored.
+fn was_refused(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::MessageBatchTooLarge
+            | Code::InvalidTopic
+            | Code::InvalidRecord
+            | Code::PolicyViolation
+            | Code::NotEnoughReplicas
+            | Code::Authentication
+            | Code::SaslAuthenticationFailed
+            | Code::UnsupportedForMessageFormat
+            | Code::InvalidTimestamp
+    )
+}
+
+fn plain(error: &KafkaError) -> String {
+    error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
+}
+
+impl Injector for KafkaInjector {
+    fn target(&self) -> Target {
+        self.settings.target()
+    }
+
+    fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError> {
+        let deadline = Instant::now() + timeout;
+        self.producer(timeout, deadline)?;
+        let id = self.next;
+        self.next = self.next.wrapping_add(1);
+        let Some(producer) = &self.producer else {
+            return Err(InjectError::rejected("there is no producer"));
+        };
+        let submitted_at = self.clock.now();
+        self.enqueue(producer, id, event)?;
+        let report = loop {
+            producer.poll(LOOK);
+            if let Some(report) = producer.context().take(id) {
+                break Some(report);
+            }
+            if Instant::now() >= deadline {
+                break None;
+            }
+        };
+        if let Some((code, reason)) = producer.client().fatal_error() {
+            self.give_up();
+            if report.as_ref().is_none_or(|report| report.outcome.is_err()) {
+                return Err(InjectError::fatal(format!("the producer broke: {code}: {reason}")));
+            }
+        }
+        if let Some(report) = report {
+            return self.judge(submitted_at, report);
+        }
+        let complaint = self.producer.as_ref().and_then(|producer| producer.context().complaint());
+        self.give_up();
+        let why = complaint.map(|text| format!(" ({text})")).unwrap_or_default();
+        let place = self.settings.target().place;
+        Err(InjectError::unknown(format!(
+            "no report from {place} within {} ms{why}; the record may have been stored",
+            timeout.as_millis()
+        )))
+    }
+
+    fn check(
+        &mut self,
+        sample: Option<&Event>,
+        timeout: Duration,
+    ) -> Result<Vec<CheckNote>, InjectError> {
+        let deadline = Instant::now() + timeout;
+        let mut notes = crate::kafka_check::look(self, self.config(), sample, deadline)?;
+        if self.settings.force_encoding {
+            for note in &mut notes {
+                note.refuse = false;
+            }
+        }
+        Ok(notes)
+    }
+
+    fn close(&mut self, timeout: Duration) -> usize {
+        let Some(producer) = self.producer.take() else { return 0 };
+        // What could not be flushed stays counted; the rest of the error says no more.
+        let _ = producer.flush(timeout);
+        let left = usize::try_from(producer.in_flight_count()).unwrap_or(0);
+        drop_aside(producer);
+        left
+    }
+}
+
+impl KafkaInjector {
+    pub(crate) fn topic(&self) -> &str {
+        &self.settings.topic
+    }
+
+    pub(crate) fn place(&self) -> String {
+        self.settings.target().place
+    }
+}

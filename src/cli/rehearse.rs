@@ -1,13 +1,176 @@
-//! `dwell rehearse`. Stub: the owner of this verb writes the real one.
+//! `dwell rehearse`: would these rules fire on what our recipes render?
+//!
+//! Nothing is sent anywhere. Without `--rules` each recipe is shown to its own rules, and one that
+//! stays silent is exit code 1. With `--rules` every recipe is shown to those rules; silence is then
+//! the answer, not a failure, and is explained for rules chosen with `--explain`.
+
+use std::path::PathBuf;
+
+use dwell_injectors::catalogue::{Catalogue, Entry};
+use serde_json::json;
 
 use super::Global;
+use super::recipes::{facts, inert, print, print_json, select};
 use crate::exit::{Exit, Failure};
+use crate::rehearsal::{
+    Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map, rehearse,
+};
+
+/// Reasons printed for one rule, at most.
+const MAX_REASONS: usize = 12;
+/// Rules that could not be evaluated and are named, at most; all are counted.
+const MAX_REFUSED: usize = 20;
 
 /// Arguments of `dwell rehearse`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Sigma rules to rehearse: a file or a folder; may be repeated. The recipes' own by default.
+    #[arg(long, value_name = "PATH")]
+    rules: Vec<PathBuf>,
+    /// Recipe to render; may be repeated. All by default.
+    #[arg(long, value_name = "ID")]
+    recipe: Vec<String>,
+    /// Explain why this rule (id, or part of its title) does not match; may be repeated.
+    #[arg(long, value_name = "RULE")]
+    explain: Vec<String>,
+    /// Folder with recipes of your own; may be repeated.
+    #[arg(long, value_name = "DIR")]
+    folder: Vec<PathBuf>,
+    /// A fact of the route: `host=web02.example.net`; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE")]
+    fact: Vec<String>,
+}
 
 /// Runs `dwell rehearse`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell rehearse` is not there yet".into()))
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let catalogue =
+        Catalogue::load(&args.folder).map_err(|e| Failure::User(inert(&e.to_string())))?;
+    let entries = select(&catalogue, &args.recipe)?;
+    let facts = facts(&args.fact)?;
+    let own = args.rules.is_empty();
+    let rehearsal = if own {
+        let mut whole = empty();
+        for entry in &entries {
+            let rules = RuleSet::from_texts(&entry.sigma).map_err(rules_failed)?;
+            let map = entry.recipe.field_map.clone();
+            let one = rehearse(&[*entry], rules, map, &facts).map_err(failed)?;
+            join(&mut whole, one);
+        }
+        whole
+    } else {
+        let rules = RuleSet::load(&args.rules).map_err(rules_failed)?;
+        rehearse(&entries, rules, field_map(&catalogue), &facts).map_err(failed)?
+    };
+    let silent = if own { silent_recipes(&entries, &rehearsal) } else { Vec::new() };
+    if global.json {
+        print_json(&json!({ "rehearsal": rehearsal, "silent_recipes": silent }))?;
+    } else {
+        print(&inert(&text(&rehearsal, own, &args.explain)))?;
+    }
+    Ok(if silent.is_empty() { Exit::Met } else { Exit::Missed })
+}
+
+fn failed(error: RehearseError) -> Failure {
+    Failure::User(inert(&error.to_string()))
+}
+
+fn rules_failed(error: RuleError) -> Failure {
+    Failure::User(inert(&error.to_string()))
+}
+
+fn empty() -> Rehearsal {
+    Rehearsal { recipes: Vec::new(), exercised: 0, rules: 0, refused: Vec::new() }
+}
+
+fn join(whole: &mut Rehearsal, one: Rehearsal) {
+    whole.recipes.extend(one.recipes);
+    whole.exercised += one.exercised;
+    whole.rules += one.rules;
+    whole.refused.extend(one.refused);
+}
+
+/// Recipes of which an own rule that should raise an alert does not.
+fn silent_recipes(entries: &[&Entry], rehearsal: &Rehearsal) -> Vec<String> {
+    let refused = |recipe: &str| {
+        entries.iter().any(|entry| {
+            entry.recipe.id == recipe
+                && rehearsal
+                    .refused
+                    .iter()
+                    .any(|r| entry.sigma.iter().any(|(name, _)| *name == r.file))
+        })
+    };
+    rehearsal
+        .recipes
+        .iter()
+        .filter(|one| {
+            one.fired.is_empty()
+                || one.silent.iter().any(|story| !story.feeds_correlation)
+                || !one.silent_correlations.is_empty()
+                || refused(&one.recipe)
+        })
+        .map(|one| one.recipe.clone())
+        .collect()
+}
+
+fn text(rehearsal: &Rehearsal, own: bool, explain: &[String]) -> String {
+    let mut out = String::new();
+    for one in &rehearsal.recipes {
+        out.push_str(&format!("{}\n", one.recipe));
+        for found in &one.fired {
+            let id = found.id.as_deref().unwrap_or("no id");
+            out.push_str(&format!("  fires   {} ({id})\n", found.title));
+            if found.correlation {
+                let group: Vec<String> = found
+                    .group_by
+                    .iter()
+                    .map(|(field, value)| format!("{field}={value}"))
+                    .collect();
+                out.push_str(&format!("          alert holds {}\n", group.join(", ")));
+            }
+        }
+        silent(&mut out, one, own, explain);
+        if one.fired.is_empty() {
+            out.push_str("  no rule fires\n");
+        }
+    }
+    for refused in rehearsal.refused.iter().take(MAX_REFUSED) {
+        let title = refused.title.as_deref().unwrap_or("untitled");
+        out.push_str(&format!("cannot evaluate {} ({title}): {}\n", refused.file, refused.reason));
+    }
+    if rehearsal.refused.len() > MAX_REFUSED {
+        out.push_str(&format!("... and {} more\n", rehearsal.refused.len() - MAX_REFUSED));
+    }
+    let total = rehearsal.rules + rehearsal.refused.len();
+    out.push_str(&format!("{} of {total} rules exercised", rehearsal.exercised));
+    if !rehearsal.refused.is_empty() {
+        out.push_str(&format!("; {} could not be evaluated", rehearsal.refused.len()));
+    }
+    out.push('\n');
+    out
+}
+
+/// Rules that stayed silent: all of a recipe's own, of a large set those that were asked for.
+fn silent(out: &mut String, one: &RehearsedRecipe, own: bool, explain: &[String]) {
+    let asked = |title: &str, id: &Option<String>| {
+        explain.iter().any(|wanted| {
+            id.as_deref() == Some(wanted) || title.to_lowercase().contains(&wanted.to_lowercase())
+        })
+    };
+    for story in &one.silent {
+        if (own && !story.feeds_correlation) || asked(&story.title, &story.id) {
+            out.push_str(&format!("  silent  {}\n", story.title));
+            for reason in story.reasons.iter().take(MAX_REASONS) {
+                out.push_str(&format!("          {}\n", reason.text));
+            }
+        }
+    }
+    for story in &one.silent_correlations {
+        if own || asked(&story.title, &story.id) {
+            out.push_str(&format!("  silent  {} (wants {})\n", story.title, story.wants));
+            for reason in story.reasons.iter().take(MAX_REASONS) {
+                out.push_str(&format!("          {reason}\n"));
+            }
+        }
+    }
 }

@@ -308,4 +308,136 @@ mod tests {
         let text: Vec<String> = findings.iter().map(Finding::to_string).collect();
         assert!(text.is_empty(), "{}", text.join("\n"));
     }
+
+    /// A changed copy of an embedded recipe, linted; `Err` when it does not even parse.
+    fn changed(id: &str, changes: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut entry = catalogue.get(id).unwrap().clone();
+        for (from, to) in changes {
+            assert!(entry.source.contains(from), "{from}");
+            entry.source = entry.source.replace(from, to);
+        }
+        let recipe = Recipe::parse(&entry.file, &entry.source).map_err(|e| e.to_string())?;
+        entry.golden = render_golden(&recipe).ok().map(|rendered| golden_text(&rendered));
+        entry.recipe = std::sync::Arc::new(recipe);
+        Ok(lint(&entry).iter().map(Finding::to_string).collect())
+    }
+
+    const SSHD: &str = "fake-login/sshd-failed-password";
+    const BURST: &str = "fake-login/sshd-brute-force-success";
+    const TRAIL: &str = "fake-login/cloudtrail-console-login-failure";
+
+    #[test]
+    fn harmful_or_unattributable_recipes_are_refused() {
+        for (id, from, to, expected) in [
+            (SSHD, "203.0.113.7", "8.8.8.8", "may belong to somebody"),
+            (SSHD, "web01.example.net", "web01.bank.com", "may belong to somebody"),
+            (SSHD, "from {{ source_ip }}", "from 9.9.9.9", "names \"9.9.9.9\""),
+            (SSHD, "user {{ token }}", "user canary-{{ token }}", "says \"canary\""),
+            (SSHD, "user {{ token }}", "user root", "0 of 1 events hold the token"),
+            (
+                SSHD,
+                "Failed password for invalid",
+                "Refused password of invalid",
+                "no pattern matches",
+            ),
+            (
+                SSHD,
+                "carrier = \"text\" }",
+                "carrier = \"text\" }\nfields = [\"user.domain\"]",
+                "has no `user.domain`",
+            ),
+            (
+                SSHD,
+                "The account does not exist and no connection is made: only the line is written.",
+                ".",
+                "says too little",
+            ),
+            (SSHD, "sshd-failed-password\"", "another-name\"", "does not go with the file's name"),
+            (BURST, "[\"user.name\", \"source.ip\"]", "[\"source.ip\"]", "is not in it"),
+            (
+                BURST,
+                "[\"user.name\", \"source.ip\"]",
+                "[\"user.name\", \"source.port\"]",
+                "is not the same in all events",
+            ),
+            (
+                BURST,
+                "Accepted password for {{ token }}",
+                "Accepted password for backup",
+                "6 of 7 events hold the token",
+            ),
+            (TRAIL, "{{ time|iso_s }}", "\"2026-01-01T00:00:00Z\"", "is not its own"),
+            (TRAIL, "\"eventVersion\":\"1.08\",", "\"eventVersion\":\"1.08\" ", "no valid JSON"),
+            (TRAIL, "\"111122223333\"", "\"998877665544\"", "may belong to somebody"),
+            (
+                TRAIL,
+                "\"signin.amazonaws.com\", \"console",
+                "\"console",
+                "names \"signin.amazonaws.com\"",
+            ),
+        ] {
+            let findings = changed(id, &[(from, to)]).unwrap();
+            assert!(findings.iter().any(|f| f.contains(expected)), "{to}: {findings:?}");
+        }
+    }
+
+    #[test]
+    fn a_golden_file_that_differs_names_the_line() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut entry = catalogue.get(BURST).unwrap().clone();
+        entry.golden = entry.golden.map(|golden| golden.replace("03:05:11", "03:05:12"));
+        let findings: Vec<String> = lint(&entry).iter().map(Finding::to_string).collect();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].contains("golden: line 3"), "{findings:?}");
+    }
+
+    #[test]
+    fn broken_recipes_name_file_line_field_and_next_step() {
+        for (id, from, to, expected) in [
+            (
+                SSHD,
+                "cleanup =",
+                "clean_up =",
+                "fake-login/sshd-failed-password.toml:5: clean_up: unknown field",
+            ),
+            (SSHD, "cleanup =", "clean_up =", "did you mean `cleanup`?"),
+            (SSHD, "title =", "#", "missing field"),
+            (SSHD, "\"syslog\"", "\"sylog\"", "did you mean `syslog`?"),
+            (SSHD, "\"syslog\"", "\"json\"", "do not go together"),
+            (SSHD, "facility = 10", "facility = 24", "syslog.facility: above 23"),
+            (SSHD, "facility = 10", "facility = \"auth\"", "invalid type"),
+            (SSHD, "T1110.001", "brute force", "write it like T1110 or T1110.001"),
+            (SSHD, "{{ token }}", "{{ tokn }}", "did you mean `token`?"),
+            (SSHD, "{{ source_ip }}", "{{ source_ip", "event `failed`.template"),
+            (SSHD, "(?P<user.name>.*)", "(?P<user.name>.*", "extract.regex"),
+            (SSHD, "id = \"fake-login/", "id = \"Fake Login/", "write `family/name`"),
+            (SSHD, "one_of = [\"sshd\", ", "one_of = [", "default is not in one_of"),
+            (SSHD, "name = \"failed\"", "name = \"failed\"\noffset = \"-1s\"", "no duration"),
+            (SSHD, "name = \"failed\"", "name = \"failed\"\noffset = \"9000h\"", "no duration"),
+            (SSHD, "name = \"failed\"", "name = \"failed\"\nrepeat = 0", "is 0"),
+            (
+                SSHD,
+                "name = \"failed\"",
+                "name = \"failed\"\nrepeat = 4000000000",
+                "make one canary",
+            ),
+            (SSHD, "name = \"failed\"", "name = \"failed\"\nrepeat = -1", "invalid value"),
+            (
+                SSHD,
+                "[needs]",
+                "[needs]\ntoken = { kind = \"text\", default = \"a\", about = \"b\" }",
+                "taken by the renderer",
+            ),
+            (SSHD, "format =", "hours = \"25:00-3\"\nformat =", "write it like `22:00-06:00`"),
+            (BURST, "completing = true", "", "0 events are marked as completing"),
+            (BURST, "offset = \"7s\"", "offset = \"2s\"", "is due before"),
+            (TRAIL, "time = { field", "#", "time: does not go with format `json`"),
+        ] {
+            let error = changed(id, &[(from, to)]).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+        let long = Recipe::parse("long.toml", &"#".repeat(100_000)).unwrap_err().to_string();
+        assert!(long.starts_with("long.toml: 100000 bytes"), "{long}");
+    }
 }

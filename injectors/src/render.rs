@@ -468,4 +468,77 @@ mod tests {
         assert_ne!(body(7, 1), body(8, 1));
         assert_ne!(body(7, 1), body(7, 2));
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        /// Whatever a fact holds, an event is one valid record that still holds the token, and JSON
+        /// gives the value back as it was.
+        #[test]
+        fn hostile_facts_leave_one_valid_record(
+            value in "[\\PC\n\r\t\0\"'\\\\{}%\u{1b}\u{85}\u{2028}\u{202e}]{0,40}",
+        ) {
+            let catalogue = Catalogue::embedded().unwrap();
+            for entry in catalogue.iter() {
+                let recipe = &entry.recipe;
+                for name in recipe.needs.keys().filter(|name| *name != "time_zone") {
+                    let facts = BTreeMap::from([(name.clone(), value.clone())]);
+                    let token = Fixed(7);
+                    let input = RenderInput { token: &token, facts: &facts, time_ns: AT, seed: 1, key: None };
+                    // Refusing is allowed where the value cannot be written at all.
+                    let Ok(rendered) = render(recipe, &input) else { continue };
+                    for event in &rendered.events {
+                        proptest::prop_assert!(!event.body.contains(char::is_control));
+                        let direction = event.body.contains(['\u{202e}', '\u{2028}']);
+                        proptest::prop_assert!(recipe.format == Format::Json || !direction);
+                        proptest::prop_assert!(event.body.contains(&rendered.token));
+                        if recipe.format == Format::Json {
+                            let parsed: serde_json::Value = serde_json::from_str(&event.body).unwrap();
+                            let used = recipe.events[0].template.contains(&format!("{{{{ {name} }}}}"));
+                            proptest::prop_assert!(!used || holds(&parsed, &value), "{}: {name}", recipe.id);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn holds(document: &serde_json::Value, text: &str) -> bool {
+        match document {
+            serde_json::Value::String(value) => value == text,
+            serde_json::Value::Array(items) => items.iter().any(|item| holds(item, text)),
+            serde_json::Value::Object(fields) => fields.values().any(|item| holds(item, text)),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn hostile_values_are_written_as_a_real_writer_would() {
+        let facts = [("login_path", "/a\"b\\c\nd\u{202e}")];
+        let nginx = render_with("fake-login/nginx-form-login-failure", &facts).unwrap();
+        assert!(nginx.events[0].body.contains(r#"POST /a\x22b\x5Cc\x0Ad\xE2\x80\xAE?user="#));
+        let line =
+            render_with("fake-login/sshd-failed-password", &[("source_ip", "1\n2")]).unwrap();
+        assert!(line.events[0].body.contains("from 1#0122 port"));
+    }
+
+    #[test]
+    fn templates_end_and_say_what_is_undefined() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let entry = catalogue.get("fake-login/sshd-failed-password").unwrap();
+        let with = |template: &str| {
+            let mut recipe = (*entry.recipe).clone();
+            recipe.events[0].template = template.into();
+            let facts = BTreeMap::new();
+            let input =
+                RenderInput { token: &Fixed(7), facts: &facts, time_ns: AT, seed: 1, key: None };
+            render(&recipe, &input).unwrap_err().to_string()
+        };
+        let endless =
+            with("{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}");
+        assert!(endless.contains("fuel"), "{endless}");
+        assert!(with("{{ nobody }}").contains("undefined"));
+        assert!(with("{{ token|safe }}").contains("safe"));
+        assert!(with("a\nb").contains("U+000A"));
+    }
 }

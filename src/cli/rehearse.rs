@@ -47,6 +47,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         Catalogue::load(&args.folder).map_err(|e| Failure::User(inert(&e.to_string())))?;
     let entries = select(&catalogue, &args.recipe)?;
     let facts = facts(&args.fact)?;
+    check_facts(&entries, facts.keys())?;
     let own = args.rules.is_empty();
     let rehearsal = if own {
         let mut whole = empty();
@@ -68,6 +69,25 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         print(&inert(&text(&rehearsal, own, &args.explain)))?;
     }
     Ok(if silent.is_empty() { Exit::Met } else { Exit::Missed })
+}
+
+/// A fact that none of the recipes knows is a typing error.
+fn check_facts<'a>(
+    entries: &[&Entry],
+    names: impl Iterator<Item = &'a String>,
+) -> Result<(), Failure> {
+    for name in names {
+        if !entries.iter().any(|entry| entry.recipe.needs.contains_key(name)) {
+            let known = entries.iter().flat_map(|e| e.recipe.needs.keys()).map(String::as_str);
+            let help = match dwell_injectors::recipe::suggest(name, known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => "`dwell recipes show ID` names a recipe's facts".to_owned(),
+            };
+            let name = inert(name);
+            return Err(Failure::User(format!("--fact {name}: no recipe knows it; {help}")));
+        }
+    }
+    Ok(())
 }
 
 fn failed(error: RehearseError) -> Failure {

@@ -107,3 +107,50 @@ fn is_empty(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dwell_injectors::catalogue::Catalogue;
+    use dwell_injectors::lint::GoldenToken;
+    use dwell_injectors::parse::set;
+    use serde_json::json;
+
+    use super::*;
+    use crate::rehearsal::parsed_events;
+
+    fn told(change: impl Fn(&mut Value)) -> Vec<String> {
+        let catalogue = Catalogue::embedded().unwrap();
+        let recipe = &catalogue.get("fake-login/sshd-brute-force-success").unwrap().recipe;
+        let facts = BTreeMap::new();
+        let (rendered, events) = parsed_events(recipe, &GoldenToken, &facts).unwrap();
+        // The last event of the burst as an index holds it.
+        let mut document = events[6].event.clone();
+        change(&mut document);
+        let gaps = missing_fields(recipe, &rendered, &facts, &document);
+        gaps.iter().map(FieldGap::to_string).collect()
+    }
+
+    #[test]
+    fn a_whole_document_has_no_gaps() {
+        assert_eq!(told(|_| {}), [""; 0]);
+        // Products write the same in other ways.
+        let other = told(|document| {
+            set(document, "event.category", json!("authentication"));
+            set(document, "source.port", json!(37525));
+        });
+        assert_eq!(other, [""; 0]);
+    }
+
+    #[test]
+    fn gaps_are_named_one_by_one() {
+        let empty = told(|document| set(document, "user.name", json!("")));
+        assert_eq!(empty, ["ingested, but `user.name` is empty"]);
+        let missing = told(|document| {
+            document["user"] = json!({});
+        });
+        assert_eq!(missing, ["ingested, but `user.name` is missing"]);
+        let other = told(|document| set(document, "source.ip", json!("198.51.100.9")));
+        let text = "ingested, but `source.ip` is \"198.51.100.9\" instead of \"203.0.113.7\"";
+        assert_eq!(other, [text]);
+    }
+}

@@ -1,0 +1,167 @@
+//! `dwell recipes` and `dwell rehearse` as a user runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn dwell(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dwell")).args(args).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A copy of an embedded recipe under another id, with one change.
+fn own_recipe(folder: &Path, change: impl Fn(&str) -> String) {
+    let source =
+        stdout(&dwell(&["recipes", "show", "fake-login/sshd-failed-password", "--source"]));
+    let source = source.replace("fake-login/sshd-failed-password", "own/login");
+    std::fs::write(folder.join("login.toml"), change(&source)).unwrap();
+    let rule = "title: Own Rule\nid: 0a1b2c3d-1111-4222-8333-444455556666\nlogsource: {product: linux}\n\
+                detection:\n  selection:\n    event.outcome: failure\n  condition: selection\n";
+    std::fs::write(folder.join("login.sigma.yml"), rule).unwrap();
+}
+
+#[test]
+fn every_recipe_is_listed_shown_and_rendered() {
+    let output = dwell(&["--json", "recipes", "list"]);
+    let list: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let list = list.as_array().unwrap();
+    assert!(list.len() >= 14);
+    for family in ["fake-login", "decoy-credential", "account-abuse"] {
+        assert!(list.iter().any(|recipe| recipe["family"] == family), "{family}");
+    }
+    for recipe in list {
+        let id = recipe["id"].as_str().unwrap();
+        let shown = dwell(&["recipes", "show", id]);
+        assert!(stdout(&shown).contains(recipe["digest"].as_str().unwrap()), "{id}");
+        let rendered = dwell(&["recipes", "render", id, "--golden"]);
+        let lines = stdout(&rendered).lines().count() as u64;
+        assert_eq!(Some(lines), recipe["events"].as_u64(), "{id}");
+    }
+}
+
+#[test]
+fn the_embedded_recipes_pass_lint_and_set_off_their_rules() {
+    let lint = dwell(&["recipes", "lint"]);
+    assert_eq!(lint.status.code(), Some(0), "{}", stdout(&lint));
+    let rehearsed = dwell(&["rehearse"]);
+    assert_eq!(rehearsed.status.code(), Some(0), "{}", stdout(&rehearsed));
+    assert!(stdout(&rehearsed).ends_with("18 of 18 rules exercised\n"), "{}", stdout(&rehearsed));
+}
+
+#[test]
+fn a_folder_of_rules_is_counted_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let nested = folder.path().join("linux");
+    std::fs::create_dir(&nested).unwrap();
+    let rule = |title: &str, outcome: &str| {
+        format!(
+            "title: {title}\nlogsource: {{product: linux}}\ndetection:\n  selection:\n    event.outcome: {outcome}\n  condition: selection\n"
+        )
+    };
+    std::fs::write(nested.join("a.yml"), rule("Fires", "failure")).unwrap();
+    std::fs::write(nested.join("b.yml"), rule("Stays Silent", "unknown")).unwrap();
+    std::fs::write(nested.join("c.yaml"), "title: [broken").unwrap();
+    std::fs::write(nested.join("notes.txt"), "no rule").unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["rehearse", "--rules", path, "--recipe", "fake-login/sshd-failed-password"];
+    let output = dwell(&[&args[..], &["--explain", "stays silent"]].concat());
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("fires   Fires"), "{text}");
+    assert!(text.contains(r#"`event.outcome` is "failure", the rule wants"#), "{text}");
+    assert!(text.contains("c.yaml"), "{text}");
+    assert!(text.ends_with("1 of 3 rules exercised; 1 could not be evaluated\n"), "{text}");
+    let json = dwell(&[&["--json"], &args[..]].concat());
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!(json["rehearsal"]["exercised"], 1);
+    assert_eq!(json["rehearsal"]["refused"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn a_recipe_whose_own_rule_stays_silent_is_exit_one_and_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    own_recipe(folder.path(), |source| {
+        source.replace(r#""event.outcome" = "failure""#, r#""event.outcome" = "failed""#)
+    });
+    let path = folder.path().to_str().unwrap();
+    let output = dwell(&["rehearse", "--folder", path, "--recipe", "own/login"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(r#"`event.outcome` is "failed""#), "{text}");
+    assert!(text.contains("0 of 1 rules exercised"), "{text}");
+}
+
+#[test]
+fn a_recipe_of_the_users_own_is_linted() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    own_recipe(folder.path(), |source| source.replace("203.0.113.7", "8.8.8.8"));
+    let lint = dwell(&["recipes", "--folder", path, "lint", "own/login"]);
+    let text = stdout(&lint);
+    assert_eq!(lint.status.code(), Some(2), "{text}");
+    assert!(text.contains(r#"default "8.8.8.8" may belong to somebody"#), "{text}");
+    assert!(text.contains("login.golden is not beside the recipe"), "{text}");
+}
+
+#[test]
+fn mistakes_are_user_errors_with_a_next_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    own_recipe(folder.path(), |source| source.replace("benign_because", "benign_becuase"));
+    for (args, expected) in [
+        (
+            vec!["recipes", "show", "fake-login/sshd-failed-passwrod"],
+            "did you mean `fake-login/sshd-failed-password`?",
+        ),
+        (
+            vec!["recipes", "render", "fake-login/sshd-failed-password", "--fact", "hots=a"],
+            "did you mean `host`?",
+        ),
+        (
+            vec!["recipes", "render", "fake-login/sshd-failed-password", "--fact", "host"],
+            "no value",
+        ),
+        (
+            vec![
+                "recipes",
+                "render",
+                "fake-login/windows-4624-odd-hours",
+                "--at",
+                "2026-11-24T12:00:00Z",
+            ],
+            "22:00-06:00",
+        ),
+        (vec!["rehearse", "--fact", "hots=a"], "did you mean `host`?"),
+        (vec!["rehearse", "--rules", "/nowhere/at/all"], "check the path"),
+        (vec!["rehearse", "--recipe", "no/such"], "there is no recipe"),
+        (vec!["recipes", "--folder", path, "list"], "login.toml:4"),
+        (vec!["recipes", "--folder", path, "list"], "did you mean `benign_because`?"),
+    ] {
+        let output = dwell(&args);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {text}");
+        assert!(text.contains(expected), "{args:?}: {text}");
+        assert_eq!(stdout(&output), "", "{args:?}");
+    }
+}
+
+#[test]
+fn hostile_rule_titles_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = "title: \"Bad \\e[31m\\u202e title\"\nlogsource: {product: linux}\ndetection:\n  selection:\n    event.outcome: failure\n  condition: selection\n";
+    std::fs::write(folder.path().join("a.yml"), rule).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output =
+        dwell(&["rehearse", "--rules", path, "--recipe", "fake-login/sshd-failed-password"]);
+    let text = stdout(&output);
+    assert!(text.contains("fires   Bad \\u{1b}[31m\\u{202e} title"), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}']));
+}

@@ -105,7 +105,7 @@ fn feed<'a>(
         let names: Vec<&str> = names.into_iter().flatten().collect();
         for (timed, view) in events.iter().zip(views) {
             let event = JsonEvent::borrow(view);
-            if evaluate_rule(&compiled, &event).is_none() {
+            if evaluate_rule(compiled, &event).is_none() {
                 continue;
             }
             let text = |field: &str| event.get_field(field).as_ref().and_then(as_text);
@@ -128,10 +128,10 @@ fn why_unfed(set: &RuleSet, wanted: &str, event: &Value) -> Vec<String> {
         .find(|(_, rule, _)| {
             rule.id.as_deref() == Some(wanted) || rule.name.as_deref() == Some(wanted)
         })
-        .map(|(rule, ..)| rule.title);
+        .map(|(rule, ..)| rule.title.as_str());
     explain_document(set, event)
         .into_iter()
-        .filter(|story| Some(&story.title) == title.as_ref())
+        .filter(|story| Some(story.title.as_str()) == title)
         .flat_map(|story| story.reasons)
         .map(|reason| format!("first event: {}", reason.text))
         .collect()

@@ -56,7 +56,7 @@ pub fn explain_document(set: &RuleSet, document: &Value) -> Vec<RuleStory> {
     let event = JsonEvent::borrow(&view);
     set.compiled()
         .map(|(rule, _, feeds_correlation)| {
-            let told = explain_rule(&rule, &event);
+            let told = explain_rule(rule, &event);
             let mut reasons = Vec::new();
             if !told.matched {
                 for condition in &told.conditions {

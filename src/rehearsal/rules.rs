@@ -85,6 +85,8 @@ pub struct Timed {
 pub struct RuleSet {
     engine: CorrelationEngine,
     collection: SigmaCollection,
+    /// The collection's single-event rules, compiled, in its order: explanations need them.
+    compiled: Vec<CompiledRule>,
     /// Ids and titles of rules that only feed a correlation.
     feeders: BTreeSet<String>,
     field_map: FieldMap,
@@ -131,6 +133,7 @@ impl RuleSet {
         mut refused: Vec<RefusedRule>,
     ) -> Result<RuleSet, RuleError> {
         let mut usable = SigmaCollection::new();
+        let mut compiled = Vec::new();
         let mut correlations = Vec::new();
         for (file, text) in texts {
             let refuse = |title: Option<&str>, reason: String| RefusedRule {
@@ -148,7 +151,10 @@ impl RuleSet {
             refused.extend(parsed.errors.iter().map(|error| refuse(None, error.clone())));
             for rule in parsed.rules {
                 match compile_rule(&rule) {
-                    Ok(_) => usable.rules.push(rule),
+                    Ok(rule_compiled) => {
+                        usable.rules.push(rule);
+                        compiled.push(rule_compiled);
+                    }
                     Err(error) => refused.push(refuse(Some(&rule.title), error.to_string())),
                 }
             }
@@ -172,7 +178,8 @@ impl RuleSet {
         }
         let feeders = feeders(&usable);
         let engine = engine(&usable)?;
-        Ok(RuleSet { engine, collection: usable, feeders, field_map: FieldMap::new(), refused })
+        let field_map = FieldMap::new();
+        Ok(RuleSet { engine, collection: usable, compiled, feeders, field_map, refused })
     }
 
     /// The same rules, looking for fields under these names too.
@@ -246,11 +253,10 @@ impl RuleSet {
     }
 
     /// The single-event rules, compiled, each with whether it only feeds a correlation.
-    pub(super) fn compiled(&self) -> impl Iterator<Item = (CompiledRule, &SigmaRule, bool)> {
-        self.collection.rules.iter().filter_map(|rule| {
-            let compiled = compile_rule(rule).ok()?;
+    pub(super) fn compiled(&self) -> impl Iterator<Item = (&CompiledRule, &SigmaRule, bool)> {
+        self.compiled.iter().zip(&self.collection.rules).map(|(compiled, rule)| {
             let key = rule.id.as_ref().unwrap_or(&rule.title);
-            Some((compiled, rule, self.feeders.contains(key)))
+            (compiled, rule, self.feeders.contains(key))
         })
     }
 

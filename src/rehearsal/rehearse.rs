@@ -68,8 +68,7 @@ pub fn parsed_events(
     token: &dyn TokenText,
     facts: &BTreeMap<String, String>,
 ) -> Result<(Rendered, Vec<Timed>), RehearseError> {
-    let input = RenderInput { token, facts, time_ns: GOLDEN_TIME_NS, seed: GOLDEN_SEED, key: None };
-    let rendered = render(recipe, &input)?;
+    let rendered = render_in_hours(recipe, token, facts)?;
     let zone = facts.get("time_zone").map_or("UTC", String::as_str);
     let mut events = Vec::with_capacity(rendered.events.len());
     for event in &rendered.events {
@@ -82,6 +81,26 @@ pub fn parsed_events(
         events.push(Timed { event: parsed.fields, time_ns });
     }
     Ok((rendered, events))
+}
+
+/// Renders at the first hour after the golden instant at which the recipe makes sense.
+fn render_in_hours(
+    recipe: &Recipe,
+    token: &dyn TokenText,
+    facts: &BTreeMap<String, String>,
+) -> Result<Rendered, RenderError> {
+    let at = |hours: i64| {
+        let time_ns = GOLDEN_TIME_NS + hours * 3_600_000_000_000;
+        render(recipe, &RenderInput { token, facts, time_ns, seed: GOLDEN_SEED, key: None })
+    };
+    let mut result = at(0);
+    for hours in 1..24 {
+        if !matches!(result, Err(RenderError::OutsideHours { .. })) {
+            break;
+        }
+        result = at(hours);
+    }
+    result
 }
 
 /// Shows the events of each recipe to the rules; correlations start afresh for each recipe.

@@ -57,6 +57,16 @@ fn the_embedded_recipes_pass_lint_and_set_off_their_rules() {
 }
 
 #[test]
+fn a_rule_for_utc_nights_misses_the_nights_of_another_zone() {
+    let night = ["rehearse", "--recipe", "fake-login/windows-4624-odd-hours"];
+    let utc = dwell(&night);
+    assert_eq!(utc.status.code(), Some(0), "{}", stdout(&utc));
+    let sydney = dwell(&[&night[..], &["--fact", "time_zone=Australia/Sydney"]].concat());
+    assert_eq!(sydney.status.code(), Some(1), "{}", stdout(&sydney));
+    assert!(stdout(&sydney).contains("`@timestamp`"), "{}", stdout(&sydney));
+}
+
+#[test]
 fn a_folder_of_rules_is_counted_whole() {
     let folder = tempfile::tempdir().unwrap();
     let nested = folder.path().join("linux");

@@ -192,7 +192,7 @@ impl KafkaInjector {
         producer: &BaseProducer<Reports>,
         id: usize,
         event: &Event,
-    ) -> Result<(), InjectError> {
+    ) -> Result<(), KafkaError> {
         let mut record: BaseRecord<'_, str, str, usize> =
             BaseRecord::with_opaque_to(&self.settings.topic, id).payload(event.body.as_str());
         if let Some(key) = &event.key {
@@ -208,9 +208,7 @@ impl KafkaInjector {
                 });
             record = record.headers(headers);
         }
-        producer.send(record).map_err(|(error, _)| {
-            InjectError::rejected(format!("the record was not taken: {}", plain(&error)))
-        })
+        producer.send(record).map_err(|(error, _)| error)
     }
 
     /// Gives the producer up, with everything that it still holds.
@@ -229,13 +227,18 @@ impl KafkaInjector {
                 place: Some(format!("{}/{partition}@{offset}", self.settings.topic)),
             }),
             Err(error) => {
-                let certain = error.rdkafka_error_code().is_some_and(was_refused);
+                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
                 let reason = format!("{}: {}", self.settings.target().place, plain(&error));
-                if certain {
-                    return Err(InjectError::rejected(reason));
+                if !about_the_record(code) {
+                    // Whatever broke stays broken inside the producer, even after the broker's
+                    // side is mended; a new one looks again.
+                    self.give_up();
                 }
-                self.give_up();
-                Err(InjectError::unknown(reason))
+                if was_refused(code) {
+                    Err(InjectError::rejected(reason))
+                } else {
+                    Err(InjectError::unknown(reason))
+                }
             }
         }
     }
@@ -273,6 +276,19 @@ fn was_refused(code: Code) -> bool {
     )
 }
 
+/// Errors that say something about one record and nothing about the next.
+fn about_the_record(code: Code) -> bool {
+    matches!(
+        code,
+        Code::MessageSizeTooLarge
+            | Code::InvalidMessageSize
+            | Code::MessageBatchTooLarge
+            | Code::InvalidRecord
+            | Code::InvalidTimestamp
+            | Code::PolicyViolation
+    )
+}
+
 fn plain(error: &KafkaError) -> String {
     error.rdkafka_error_code().map_or_else(|| error.to_string(), |code| code.to_string())
 }
@@ -291,7 +307,13 @@ impl Injector for KafkaInjector {
             return Err(InjectError::rejected("there is no producer"));
         };
         let submitted_at = self.clock.now();
-        self.enqueue(producer, id, event)?;
+        if let Err(error) = self.enqueue(producer, id, event) {
+            if !error.rdkafka_error_code().is_some_and(about_the_record) {
+                self.give_up();
+            }
+            let reason = format!("the record was not taken: {}", plain(&error));
+            return Err(InjectError::rejected(reason));
+        }
         let report = loop {
             producer.poll(LOOK);
             if let Some(report) = producer.context().take(id) {

@@ -24,6 +24,8 @@ use crate::receipt::InjectError;
 /// Records looked at in each partition, and in all.
 const PER_PARTITION: i64 = 8;
 const IN_ALL: usize = 64;
+/// Longest wait for the topic's configuration: some brokers do not show it, and some fall silent.
+const CONFIG_PATIENCE: Duration = Duration::from_secs(2);
 /// Partitions looked at.
 const PARTITIONS: usize = 16;
 
@@ -53,7 +55,7 @@ pub(crate) fn look(
         .flat_map(|topic| topic.partitions().iter().map(|partition| partition.id()))
         .take(PARTITIONS)
         .collect();
-    let mut notes = compaction(&admin_config, injector.topic(), left(0.4));
+    let mut notes = compaction(&admin_config, injector.topic(), left(0.4).min(CONFIG_PATIENCE));
     let records = recent(&consumer, injector.topic(), &partitions, deadline).map_err(|error| {
         InjectError::rejected(format!("cannot read {}: {error}", injector.place()))
     })?;
@@ -130,7 +132,8 @@ fn recent(
     // after a pause without records what there is has to do.
     let mut quiet_until = Instant::now() + Duration::from_secs(2);
     while records.len() < wanted {
-        let until = quiet_until.min(deadline - Duration::from_millis(50));
+        let until =
+            quiet_until.min(deadline.checked_sub(Duration::from_millis(50)).unwrap_or(deadline));
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;

@@ -98,7 +98,7 @@ fn syslog_udp() {
 
 #[test]
 fn syslog_tcp_octet_counting() {
-    let (port, inbox) = peers::tcp(|stream, inbox| peers::read_counted(stream, inbox));
+    let (port, inbox) = peers::tcp(peers::read_counted);
     let settings =
         format!("type = \"syslog\"\nto = {{ type = \"tcp\", address = \"127.0.0.1:{port}\" }}");
     let expected = str::to_owned;
@@ -107,7 +107,7 @@ fn syslog_tcp_octet_counting() {
 
 #[test]
 fn syslog_tcp_line_feed() {
-    let (port, inbox) = peers::tcp(|stream, inbox| peers::read_lines(stream, inbox));
+    let (port, inbox) = peers::tcp(peers::read_lines);
     let settings = format!(
         "type = \"syslog\"\nto = {{ type = \"tcp\", address = \"localhost:{port}\", framing = \"line-feed\" }}"
     );

@@ -88,6 +88,14 @@ impl InjectorSettings {
         Ok(Box::new(Bounded::new(self.target(), factory)?))
     }
 
+    /// Looks for settings that can never work. A secret that cannot be read here is no such thing.
+    pub fn check(&self, clock: Arc<dyn Clock>) -> Result<(), BuildError> {
+        match self.build_bare(clock) {
+            Ok(_) | Err(BuildError::Secret { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Where it would write. Reads nothing but the settings.
     pub fn target(&self) -> Target {
         match self {

@@ -1,0 +1,60 @@
+//! Relative paths of injectors and watchers, relative to the configuration's folder.
+
+use std::path::Path;
+
+use toml::Value;
+
+use super::problem::Findings;
+use super::secrets;
+use super::source::join;
+
+/// Keys that always hold a path.
+const KEYS: [&str; 4] = ["ca_file", "client_certificate", "certificate", "file"];
+
+/// The same value with its paths made independent of the working directory.
+pub(super) fn anchor(value: &Value, folder: &Path) -> Value {
+    match value {
+        Value::Table(table) => {
+            let kind = table.get("type").and_then(Value::as_str).unwrap_or_default();
+            let named = |key: &str| {
+                KEYS.contains(&key)
+                    || (key == "path" && matches!(kind, "file" | "unix"))
+                    || (key == "key" && table.contains_key("certificate"))
+            };
+            let anchored = |(key, child): (&String, &Value)| match child {
+                Value::String(text) if named(key) && !text.is_empty() => {
+                    (key.clone(), Value::String(folder.join(text).display().to_string()))
+                }
+                other => (key.clone(), anchor(other, folder)),
+            };
+            Value::Table(table.iter().map(anchored).collect())
+        }
+        Value::Array(array) => Value::Array(array.iter().map(|v| anchor(v, folder)).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Looks at the mode of every secret file below a value.
+pub(super) fn secret_files(findings: &mut Findings<'_>, path: &str, anchored: &Value) {
+    match anchored {
+        Value::Table(table) => {
+            for (key, child) in table {
+                let field = join(path, key);
+                let secret = (table.len() == 1 && key == "file")
+                    || (key == "key" && table.contains_key("certificate"));
+                match child {
+                    Value::String(text) if secret => {
+                        secrets::private(findings, &field, Path::new(text));
+                    }
+                    _ => secret_files(findings, &field, child),
+                }
+            }
+        }
+        Value::Array(array) => {
+            for (index, child) in array.iter().enumerate() {
+                secret_files(findings, &format!("{path}[{index}]"), child);
+            }
+        }
+        _ => {}
+    }
+}

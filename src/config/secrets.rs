@@ -1,0 +1,138 @@
+//! No literal secret, wherever it stands; no secret file that others may read.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use toml::Value;
+
+use super::problem::Findings;
+use super::source::join;
+
+/// Parts of key names whose value is a secret.
+const WORDS: [&str; 13] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "token",
+    "apikey",
+    "privatekey",
+    "clientkey",
+    "authorization",
+    "credential",
+    "cookie",
+    "jaas",
+    "keypem",
+];
+
+/// Beginnings of values that are secrets whatever the key.
+const SHAPES: [&str; 11] = [
+    "bearer ",
+    "basic ",
+    "apikey ",
+    "splunk ",
+    "whsec_",
+    "ghp_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "-----begin",
+];
+
+/// Query parameters that carry secrets.
+const PARAMETERS: [&str; 8] =
+    ["token=", "key=", "apikey=", "api_key=", "password=", "secret=", "sig=", "signature="];
+
+const HELP: &str = "put it into an environment variable or a file of mode 0600, and write { env = \"NAME\" } or { file = \"PATH\" }";
+
+fn named(key: &str) -> bool {
+    let plain: String =
+        key.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    WORDS.iter().any(|word| plain.contains(word))
+}
+
+fn shaped(value: &str) -> bool {
+    let lower = value.trim_start().to_ascii_lowercase();
+    SHAPES.iter().any(|shape| lower.starts_with(shape))
+}
+
+/// Credentials within a URL: user information with a password, or a telling parameter.
+fn in_url(value: &str) -> bool {
+    let Some((_, rest)) = value.split_once("://") else { return false };
+    let (authority, tail) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let query = tail.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
+    authority.contains('@') || query.split('&').any(|p| PARAMETERS.iter().any(|n| p.starts_with(n)))
+}
+
+/// True when a line of the file may hold a secret and must not be shown.
+pub(super) fn sensitive(line: &str) -> bool {
+    let lower = line.to_ascii_lowercase();
+    named(line) || in_url(line) || SHAPES.iter().any(|shape| lower.contains(shape))
+}
+
+/// Looks at every text value of the file.
+pub(super) fn refuse_literals(findings: &mut Findings<'_>) {
+    let table = Value::Table(findings.source.table.clone());
+    walk(findings, "", "", &table);
+}
+
+fn walk(findings: &mut Findings<'_>, path: &str, key: &str, value: &Value) {
+    match value {
+        Value::Table(table) => {
+            for (name, child) in table {
+                let field = join(path, name);
+                // A reference names where the secret is; its own values are no secrets.
+                let reference = table.len() == 1 && matches!(name.as_str(), "env" | "file");
+                match child {
+                    Value::String(text) if reference && name == "env" => {
+                        variable(findings, &field, text);
+                    }
+                    Value::String(_) if reference => {}
+                    _ => walk(findings, &field, name, child),
+                }
+            }
+        }
+        Value::Array(array) => {
+            for (index, child) in array.iter().enumerate() {
+                walk(findings, &format!("{path}[{index}]"), key, child);
+            }
+        }
+        Value::String(text) => literal(findings, path, key, text),
+        Value::Integer(_) if named(key) => findings.at(path, "a literal secret", HELP),
+        _ => {}
+    }
+}
+
+fn literal(findings: &mut Findings<'_>, path: &str, key: &str, text: &str) {
+    // `value` of an HTTP header is a secret reference by its type; any text there is literal.
+    let header = key == "value" && path.contains(".auth.");
+    if in_url(text) {
+        findings.at(path, "a literal secret within a URL", format!("leave the URL plain; {HELP}"));
+    } else if named(key) || header || (shaped(text) && !path.contains(".facts.")) {
+        findings.at(path, "a literal secret", HELP);
+    }
+}
+
+fn variable(findings: &mut Findings<'_>, field: &str, name: &str) {
+    let legal = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !legal {
+        // Somebody may have written the secret itself here: it is not repeated.
+        let help = "write the variable's name: letters, digits and underscores";
+        findings.at(field, "is no name of an environment variable", help);
+    }
+}
+
+/// Refuses a secret file that others than its owner may read. One that is missing is the run's error.
+pub(super) fn private(findings: &mut Findings<'_>, field: &str, path: &Path) {
+    let Ok(meta) = std::fs::metadata(path) else { return };
+    let mode = meta.permissions().mode() & 0o777;
+    if meta.is_dir() {
+        findings.at(field, "is a directory, not a file", "name the file that holds the secret");
+    } else if mode & 0o077 != 0 {
+        let problem = format!("others may read {} (mode {mode:04o})", path.display());
+        findings.at(field, problem, format!("run `chmod 600 {}`", path.display()));
+    }
+}

@@ -1,0 +1,86 @@
+//! The happy path and what the digest rests on. Broken files: `tests/it/broken.rs`.
+
+use super::*;
+
+const GOOD: &str = r#"
+[campaign]
+name = "quickstart"
+seed = 42
+quiet_hours = ["22:00-06:00"]
+[[injector]]
+name = "auth-log"
+type = "file"
+path = "auth.log"
+[[watcher]]
+name = "alerts"
+type = "file"
+path = "alerts.json"
+dialect = "wazuh4"
+stage = "detected"
+clock = "same-host"
+[[route]]
+name = "ssh-failed"
+recipe = "fake-login/sshd-failed-password"
+injector = "auth-log"
+enters_at = "host-log"
+owner = "SOC"
+count = 20
+cap_per_hour = 20
+response = "none"
+facts = { host = "web01.example.net" }
+[[route.expect]]
+stage = "detected"
+watchers = ["alerts"]
+rules = ["5710"]
+deadline = "5m"
+objective = { share = 0.95, confidence = 0.95, min_n = 20 }
+"#;
+
+fn load_text(text: &str) -> Result<Config, ConfigErrors> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dwell.toml");
+    std::fs::write(&path, text).unwrap();
+    load(&path)
+}
+
+#[test]
+fn a_whole_configuration_loads() {
+    let config = load_text(GOOD).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.routes[0].expectations[0].horizon.as_secs(), 3000);
+    assert_eq!(config.watchers["alerts"].max_offset, Some(std::time::Duration::ZERO));
+    assert_eq!(config.campaign.quiet_hours[0].from_minute, 22 * 60);
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert_eq!(config.resolved["injectors"]["auth-log"]["path"], "auth.log");
+}
+
+#[test]
+fn line_ends_and_a_byte_order_mark_change_nothing() {
+    let plain = load_text(GOOD).unwrap().digest;
+    assert_eq!(load_text(&GOOD.replace('\n', "\r\n")).unwrap().digest, plain);
+    assert_eq!(load_text(&format!("\u{feff}{GOOD}")).unwrap().digest, plain);
+    assert_eq!(load_text(&format!("# a comment\n{GOOD}")).unwrap().digest, plain);
+    assert_ne!(load_text(&GOOD.replace("\"5m\"", "\"6m\"")).unwrap().digest, plain);
+}
+
+#[test]
+fn several_errors_are_found_at_once() {
+    let text = GOOD
+        .replace("response = \"none\"", "response = \"nobody\"\nownr = 3")
+        .replace("deadline = \"5m\"", "deadline = 5");
+    let errors = load_text(&text).unwrap_err();
+    let fields: Vec<&str> = errors.problems.iter().map(|p| p.field.as_str()).collect();
+    assert_eq!(fields, ["route[0].response", "route[0].ownr", "route[0].expect[0].deadline"]);
+}
+
+#[test]
+fn an_expired_authorisation_stops_runs_and_not_reports() {
+    let text = format!(
+        "[authorisation]\napproved_by = \"A\"\nreference = \"B\"\ncontact = \"C\"\n\
+         valid_from = \"2020-01-01T00:00:00Z\"\nvalid_until = \"2020-02-01T00:00:00Z\"\n{GOOD}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dwell.toml");
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(load(&path).unwrap_err().problems[0].field, "authorisation.valid_until");
+    assert!(load_for_reading(&path).is_ok());
+}

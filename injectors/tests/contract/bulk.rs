@@ -157,3 +157,21 @@ fn a_check_reads_and_does_not_write() {
         assert!(heads[0].starts_with("HEAD /logs-a HTTP/1.1\r\n"), "{}", heads[0]);
     }
 }
+
+#[test]
+fn https_is_checked_against_the_named_authority() {
+    let authority = peers::authority("127.0.0.1");
+    let other = peers::authority("127.0.0.1");
+    let (port, requests) = peers::https(std::sync::Arc::clone(&authority.server));
+    let at = |folder: &std::path::Path| {
+        let ca = folder.join("ca.pem");
+        build(&format!(
+            "type = \"http-bulk\"\nurl = \"https://127.0.0.1:{port}\"\nindex = \"logs-a\"\nca_file = {ca:?}"
+        ))
+    };
+    let wrong = deliver(&mut at(other.folder.path()), "{\"a\":1}", PATIENCE);
+    assert_rejected(wrong, "certificate");
+    assert!(requests.try_recv().is_err(), "a request got through");
+    deliver(&mut at(authority.folder.path()), "{\"a\":2}", PATIENCE).unwrap();
+    assert!(requests.recv_timeout(PATIENCE).unwrap().body.contains("{\"a\":2}"));
+}

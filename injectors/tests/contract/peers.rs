@@ -193,6 +193,25 @@ pub fn http(
     (port, requests)
 }
 
+/// The same over TLS, always with the answer that a document was created.
+pub fn https(config: Arc<rustls::ServerConfig>) -> (u16, Receiver<Request>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (sender, requests) = channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let session = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let stream = rustls::StreamOwned::new(session, stream.unwrap());
+            let mut reader = BufReader::new(stream);
+            while let Some(request) = read_request(&mut reader) {
+                let _ = sender.send(request);
+                created(reader.get_mut());
+            }
+        }
+    });
+    (port, requests)
+}
+
 fn serve(
     mut stream: TcpStream,
     sender: &Sender<Request>,
@@ -200,38 +219,37 @@ fn serve(
 ) {
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let mut reader = BufReader::new(stream.try_clone().unwrap());
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if reader.read_line(&mut head).unwrap_or(0) == 0 {
-                return;
-            }
-        }
-        let length = head
-            .lines()
-            .find_map(|line| {
-                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
-            })
-            .unwrap_or(0);
-        let mut body = vec![0; length];
-        if reader.read_exact(&mut body).is_err() {
-            return;
-        }
-        let request = Request { head, body: String::from_utf8(body).unwrap() };
+    while let Some(request) = read_request(&mut reader) {
         // The requests' receiver may be gone at the end of a test.
         let _ = sender.send(request.clone());
         answer(&request, &mut stream);
     }
 }
 
-pub fn respond(stream: &mut TcpStream, status: &str, headers: &str, body: &str) {
+fn read_request(reader: &mut impl BufRead) -> Option<Request> {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if reader.read_line(&mut head).unwrap_or(0) == 0 {
+            return None;
+        }
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { head, body: String::from_utf8(body).unwrap() })
+}
+
+pub fn respond(stream: &mut impl Write, status: &str, headers: &str, body: &str) {
     let text =
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{headers}\r\n{body}", body.len());
     // A client that has given up is what some tests are about.
     let _ = stream.write_all(text.as_bytes());
 }
 
-pub fn created(stream: &mut TcpStream) {
+pub fn created(stream: &mut impl Write) {
     let body = r#"{"took":1,"errors":false,"items":[{"create":{"_index":"logs-a","_id":"one","status":201}}]}"#;
     respond(stream, "200 OK", "Content-Type: application/json\r\n", body);
 }

@@ -9,7 +9,8 @@
 //! - A report that does not come in time is `Unknown`: the record may have been stored, or may have
 //!   been about to be. The producer is then given up with everything it still held, so that no
 //!   record leaves after its canary was judged, and a new one is built for the next event.
-//! - The producer's `message.timeout.ms` is the first timeout that `deliver` was called with.
+//! - The producer's `message.timeout.ms` is the timeout of the call that built it. `deliver` keeps
+//!   its own time beside that.
 //! - `check` commits no offset and joins no group.
 
 use std::fmt;
@@ -348,6 +349,9 @@ impl Injector for KafkaInjector {
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
         let deadline = Instant::now() + timeout;
+        // The producer finds what is wrong with the connection, and is then warm for the first
+        // event, whose stamp would otherwise include the time to connect.
+        self.producer(timeout, deadline)?;
         let mut notes = crate::kafka_check::look(self, self.config(), sample, deadline)?;
         if self.settings.force_encoding {
             for note in &mut notes {

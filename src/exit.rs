@@ -62,6 +62,18 @@ impl Exit {
     }
 }
 
+/// Control and direction-changing characters as escapes, so that no text can paint a terminal.
+/// Line ends and tabs stay.
+pub fn printable(text: &str) -> String {
+    let odd = |c: char| {
+        (c.is_control() && !matches!(c, '\n' | '\t'))
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    };
+    text.chars()
+        .map(|c| if odd(c) { c.escape_unicode().to_string() } else { c.to_string() })
+        .collect()
+}
+
 /// What went wrong, by who can act on it. The text says what is wrong and the next step.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -102,5 +114,28 @@ impl std::error::Error for Failure {}
 impl From<crate::ledger::LedgerError> for Failure {
     fn from(error: crate::ledger::LedgerError) -> Failure {
         Failure::Environment(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_code_wins_in_the_documented_order() {
+        let order =
+            [Exit::Bug, Exit::User, Exit::Environment, Exit::Missed, Exit::Undecided, Exit::Met];
+        for (index, worse) in order.iter().enumerate() {
+            for better in &order[index..] {
+                assert_eq!(worse.worst(*better), *worse);
+                assert_eq!(better.worst(*worse), *worse);
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_text_is_inert() {
+        let text = printable("a\u{1b}[31mb\u{202e}c\r\nd\te\0");
+        assert_eq!(text, "a\\u{1b}[31mb\\u{202e}c\\u{d}\nd\te\\u{0}");
     }
 }

@@ -1,13 +1,250 @@
-//! `dwell check`. Stub: the owner of this verb writes the real one.
+//! `dwell check`: what a run would do, and whether it could. Sends nothing to any target.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dwell_injectors::catalogue::Catalogue;
+use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken};
+use dwell_injectors::render::{RenderInput, render};
+use dwell_injectors::stamp::{Clock, SystemClock};
+use serde::Serialize;
+use serde_json::json;
 
 use super::Global;
-use crate::exit::{Exit, Failure};
+use crate::config::checked::{Response, Route};
+use crate::config::{self, Config, Span};
+use crate::dialects::Dialects;
+use crate::exit::{Exit, Failure, printable};
+use crate::watchers;
+
+/// How long one target may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Arguments of `dwell check`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Also connect to every target and source. Nothing is sent to a target.
+    #[arg(long)]
+    pub connect: bool,
+    /// Print the JSON schema of the configuration for editors, and nothing else.
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// The most that a run can cause.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Forecast {
+    /// Canaries of all routes.
+    pub canaries: u64,
+    /// Events of all canaries.
+    pub events: u64,
+    /// Alerts, if every event raised one.
+    pub alerts: u64,
+    /// Of these, those that open a ticket.
+    pub tickets: u64,
+    /// Of these, those that page somebody.
+    pub pages: u64,
+}
+
+/// The most that a run of these routes can cause: every event may raise an alert.
+pub fn forecast<'r>(
+    routes: impl IntoIterator<Item = &'r Route>,
+    catalogue: &Catalogue,
+) -> Forecast {
+    let mut most = Forecast { canaries: 0, events: 0, alerts: 0, tickets: 0, pages: 0 };
+    for route in routes {
+        let burst = catalogue.get(&route.recipe).map_or(1, |entry| entry.recipe.event_count());
+        let events = u64::from(route.count) * burst as u64;
+        most.canaries += u64::from(route.count);
+        most.events += events;
+        most.alerts += events;
+        match route.response {
+            Response::Ticket => most.tickets += events,
+            Response::Page => most.pages += events,
+            Response::None | Response::Automated => {}
+        }
+    }
+    most
+}
+
+/// What one connection showed.
+#[derive(Serialize)]
+struct Found {
+    kind: &'static str,
+    name: String,
+    place: String,
+    ok: bool,
+    notes: Vec<String>,
+}
 
 /// Runs `dwell check`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell check` is not there yet".into()))
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    if args.schema {
+        return super::put_json(&config::schema());
+    }
+    let config = match config::load(&global.config) {
+        Ok(config) => config,
+        Err(errors) if global.json => {
+            super::put_json(&json!({ "ok": false, "problems": errors.problems }))?;
+            return Ok(Exit::User);
+        }
+        Err(errors) => return Err(errors.into()),
+    };
+    let catalogue = Catalogue::load(&config.recipe_folders)
+        .map_err(|error| Failure::User(error.to_string()))?;
+    let most = forecast(&config.routes, &catalogue);
+    let found = if args.connect { connect(&config, &catalogue)? } else { Vec::new() };
+    let ok = found.iter().all(|f| f.ok);
+    if global.json {
+        super::put_json(&as_json(&config, &most, &found, ok))?;
+    } else {
+        super::put(printable(&as_text(&config, &most, &found, args.connect)).as_bytes())?;
+    }
+    Ok(if ok { Exit::Met } else { Exit::Environment })
+}
+
+fn as_json(config: &Config, most: &Forecast, found: &[Found], ok: bool) -> serde_json::Value {
+    let targets: Vec<_> = config
+        .injectors
+        .iter()
+        .map(|(name, settings)| {
+            let target = settings.target();
+            json!({ "injector": name, "target": target.to_string(), "local": target.local })
+        })
+        .collect();
+    json!({
+        "ok": ok,
+        "digest": config.digest,
+        "targets": targets,
+        "most": most,
+        "warnings": config.warnings,
+        "connections": found,
+        "configuration": config.resolved,
+    })
+}
+
+fn as_text(config: &Config, most: &Forecast, found: &[Found], connected: bool) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let campaign = &config.campaign;
+    let _ = writeln!(out, "{}: sound", config.path.display());
+    let _ = writeln!(
+        out,
+        "campaign {} over {}, configuration {}",
+        campaign.name,
+        Span(campaign.window),
+        &config.digest[..16]
+    );
+    let _ = writeln!(out, "\na run would write to");
+    for (name, settings) in &config.injectors {
+        let target = settings.target();
+        let place = if target.local { "this machine" } else { "beyond this machine" };
+        let _ = writeln!(out, "  {name}: {target} ({place})");
+    }
+    let _ = writeln!(out, "\nby these routes");
+    for route in &config.routes {
+        route_text(&mut out, route);
+    }
+    let _ = writeln!(
+        out,
+        "\nat most {} canaries of {} events, {} alerts, {} tickets, {} pages",
+        most.canaries, most.events, most.alerts, most.tickets, most.pages
+    );
+    for warning in &config.warnings {
+        let _ = writeln!(out, "warning: {warning}");
+    }
+    for found in found {
+        let verdict = if found.ok { "ok" } else { "FAILED" };
+        let _ = writeln!(out, "{} {} {}: {verdict}", found.kind, found.name, found.place);
+        for note in &found.notes {
+            let _ = writeln!(out, "  {note}");
+        }
+    }
+    if !connected {
+        let _ = writeln!(out, "\nnothing was connected to; `dwell check --connect` does that");
+    }
+    out
+}
+
+fn route_text(out: &mut String, route: &Route) {
+    let _ = writeln!(
+        out,
+        "  {}: {} x {} through {}, owner {}",
+        route.name, route.count, route.recipe, route.injector, route.owner
+    );
+    for e in &route.expectations {
+        let rules = if e.rules.is_empty() { "any rule".into() } else { e.rules.join(", ") };
+        let _ = writeln!(
+            out,
+            "    {} by {} within {}, {:.1} % of them ({rules}); watched for {}",
+            e.stage.name(),
+            e.watchers.join(" or "),
+            Span(e.deadline),
+            e.objective.share * 100.0,
+            Span(e.horizon)
+        );
+    }
+}
+
+fn connect(config: &Config, catalogue: &Catalogue) -> Result<Vec<Found>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let dialects =
+        Dialects::load(&config.dialect_folders).map_err(|e| Failure::User(e.to_string()))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::Environment(format!("no runtime: {e}")))?;
+    let mut found: Vec<Found> =
+        config.injectors.keys().map(|name| injector(config, catalogue, name, &clock)).collect();
+    for (name, watcher) in &config.watchers {
+        let seen = watchers::probe(&watcher.settings, &dialects, &*clock, runtime.handle());
+        let (ok, note) = match seen {
+            Ok(note) => (true, note),
+            Err(note) => (false, note),
+        };
+        let place = watcher.settings.kind().to_owned();
+        found.push(Found { kind: "watcher", name: name.clone(), place, ok, notes: vec![note] });
+    }
+    Ok(found)
+}
+
+fn injector(config: &Config, catalogue: &Catalogue, name: &str, clock: &Arc<dyn Clock>) -> Found {
+    let settings = &config.injectors[name];
+    let place = settings.target().to_string();
+    let mut found = Found { kind: "injector", name: name.into(), place, ok: true, notes: vec![] };
+    let mut built = match settings.build(Arc::clone(clock)) {
+        Ok(built) => built,
+        Err(error) => {
+            found.ok = false;
+            found.notes.push(error.to_string());
+            return found;
+        }
+    };
+    // A sample lets the transport compare shapes; it carries no real token and is never sent.
+    let route = config.routes.iter().find(|route| route.injector == name);
+    let rendered = route.and_then(|route| {
+        let entry = catalogue.get(&route.recipe)?;
+        let input = RenderInput {
+            token: &GoldenToken,
+            facts: &route.facts,
+            time_ns: dwell_injectors::lint::GOLDEN_TIME_NS,
+            seed: GOLDEN_SEED,
+            key: route.key.as_deref(),
+        };
+        render(&entry.recipe, &input).ok()
+    });
+    match built.check(rendered.as_ref().and_then(|r| r.events.first()), TIMEOUT) {
+        Ok(notes) => {
+            found.ok = notes.iter().all(|note| !note.refuse);
+            found.notes.extend(notes.into_iter().map(|note| note.text));
+        }
+        Err(error) => {
+            found.ok = false;
+            found.notes.push(error.to_string());
+        }
+    }
+    built.close(Duration::from_secs(1));
+    found
 }

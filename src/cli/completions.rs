@@ -1,13 +1,20 @@
-//! `dwell completions`. Stub: the owner of this verb writes the real one.
+//! `dwell completions SHELL`.
 
-use super::Global;
+use clap::CommandFactory;
+
+use super::{Cli, Global};
 use crate::exit::{Exit, Failure};
 
 /// Arguments of `dwell completions`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
 
-/// Runs `dwell completions`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell completions` is not there yet".into()))
+/// Prints the completions of a shell.
+pub fn run(args: Args, _global: &Global) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "dwell", &mut script);
+    super::put(&script)
 }

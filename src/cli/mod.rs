@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod leftovers;
 pub mod man;
 pub mod probe;
+pub mod progress;
 pub mod recipes;
 pub mod rehearse;
 pub mod report;
@@ -26,9 +27,22 @@ pub mod stop;
 pub mod verify;
 pub mod watch;
 
+const AFTER: &str = "\
+Exit codes:
+  0   objectives met, or the verb did what was asked
+  1   an objective was missed, or canaries were missed or late
+  2   the input is wrong; nothing was started
+  3   the environment failed, or canaries were undelivered
+  4   undecided: blind, unproven, too few
+  70  a bug in dwell
+When several hold: 70, 2, 3, 1, 4, 0. `verify` has codes of its own.
+
+Start with `dwell demo`; for your own pipeline `dwell init`, `dwell check`, `dwell probe ROUTE`,
+`dwell run`. Logs go to stderr; DWELL_LOG=debug shows more.";
+
 /// Measures how long an organisation really takes to detect a breach.
 #[derive(Debug, Parser)]
-#[command(name = "dwell", version, max_term_width = 100)]
+#[command(name = "dwell", version, max_term_width = 100, after_help = AFTER)]
 pub struct Cli {
     /// What every verb understands.
     #[command(flatten)]
@@ -52,43 +66,62 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Demo.
+    /// Measures an embedded SIEM with planted faults, end to end, in under a minute.
+    #[command(after_help = "Example:\n  dwell demo")]
     Demo(demo::Args),
-    /// Init.
+    /// Writes a commented configuration, a key and the folders it names.
+    #[command(after_help = "Example:\n  dwell init --dir my-campaign")]
     Init(init::Args),
-    /// Check.
+    /// Reads the configuration and says what a run would do; sends nothing.
+    #[command(after_help = "Example:\n  dwell check --connect")]
     Check(check::Args),
-    /// Recipes.
+    /// Lists, shows, lints and renders recipes.
+    #[command(after_help = "Example:\n  dwell recipes list")]
     Recipes(recipes::Args),
-    /// Rehearse.
+    /// Evaluates Sigma rules on rendered events and explains each non-match.
+    #[command(after_help = "Example:\n  dwell rehearse --rules rules/")]
     Rehearse(rehearse::Args),
-    /// Probe.
+    /// Injects one canary and follows it stage by stage.
+    #[command(after_help = "Example:\n  dwell probe ssh-failed")]
     Probe(probe::Args),
-    /// Run.
+    /// Injects a whole campaign and measures its detections.
+    #[command(after_help = "Example:\n  dwell run --route ssh-failed")]
     Run(run::Args),
-    /// Watch.
+    /// Goes on watching what is outstanding, injecting nothing.
+    #[command(after_help = "Example:\n  dwell watch")]
     Watch(watch::Args),
-    /// Report.
+    /// Reports what the ledger knows.
+    #[command(after_help = "Example:\n  dwell report --format html > report.html")]
     Report(report::Args),
-    /// Explain.
+    /// Tells the whole story of one canary.
+    #[command(after_help = "Example:\n  dwell explain k7qfr3n5mz2abxde")]
     Explain(explain::Args),
-    /// Scan.
+    /// Finds our tokens in any archive.
+    #[command(after_help = "Example:\n  dwell scan /var/log/archive/*.json")]
     Scan(scan::Args),
-    /// Verify.
+    /// Says whether a token or an event is ours.
+    #[command(after_help = "Example:\n  dwell verify --event suspicious.json")]
     Verify(verify::Args),
-    /// Ledger.
+    /// Verifies, exports and shows the ledger.
+    #[command(after_help = "Example:\n  dwell ledger verify")]
     Ledger(ledger::Args),
-    /// Key.
+    /// Makes and rotates the key.
+    #[command(after_help = "Example:\n  dwell key rotate")]
     Key(key::Args),
-    /// Stop.
+    /// Stops all injection within a second and lists what is outstanding.
+    #[command(after_help = "Example:\n  dwell stop")]
     Stop(stop::Args),
-    /// Leftovers.
+    /// Lists everything that canaries left behind.
+    #[command(after_help = "Example:\n  dwell leftovers > leftovers.csv")]
     Leftovers(leftovers::Args),
-    /// Detector.
+    /// Runs the reference detector, a small SIEM with known delays.
+    #[command(after_help = "Example:\n  dwell detector -c detector.toml")]
     Detector(detector::Args),
-    /// Completions.
+    /// Prints shell completions.
+    #[command(after_help = "Example:\n  dwell completions bash > /etc/bash_completion.d/dwell")]
     Completions(completions::Args),
-    /// Man.
+    /// Prints the manual page, or writes one a verb into a folder.
+    #[command(after_help = "Example:\n  dwell man --dir man/")]
     Man(man::Args),
 }
 
@@ -115,4 +148,21 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Completions(args) => completions::run(args, &cli.global),
         Verb::Man(args) => man::run(args, &cli.global),
     }
+}
+
+/// Writes bytes to stdout. A reader that has gone away is no error.
+pub(crate) fn put(bytes: &[u8]) -> Result<Exit, Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Environment(format!("cannot write to stdout: {e}")))
+        }
+        _ => Ok(Exit::Met),
+    }
+}
+
+/// Writes a value as JSON to stdout.
+pub(crate) fn put_json(value: &serde_json::Value) -> Result<Exit, Failure> {
+    put(format!("{value:#}\n").as_bytes())
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::source::Source;
-use crate::exit::Failure;
+use crate::exit::{Failure, printable};
 
 /// Most problems that are printed; the rest is counted.
 const MAX_PRINTED: usize = 20;
@@ -90,17 +90,6 @@ impl From<ConfigErrors> for Failure {
     fn from(errors: ConfigErrors) -> Failure {
         Failure::User(errors.to_string())
     }
-}
-
-/// Control and direction-changing characters as escapes, so that no file can paint a terminal.
-pub(super) fn printable(text: &str) -> String {
-    let odd = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars()
-        .map(|c| if odd(c) { c.escape_unicode().to_string() } else { c.to_string() })
-        .collect()
 }
 
 /// Problems and warnings found so far.

@@ -120,7 +120,8 @@ impl IdentityKind {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WatcherCommon {
-    /// Its name; read beside the settings, here for the schema.
+    // Read beside the settings; here for the schema.
+    /// Its name.
     #[allow(dead_code)]
     pub(super) name: String,
     /// The stage that its sightings reach.

@@ -30,9 +30,11 @@ mod committer;
 mod file;
 mod intake;
 mod poll;
+mod probe;
 mod settings;
 mod webhook;
 
+pub use probe::probe;
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
 /// What a watcher is given to work with.

@@ -20,7 +20,6 @@ use regex::Regex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::identifiers::check_reserved;
 use crate::token::Carrier;
 
 mod check;
@@ -201,17 +200,6 @@ impl Hours {
     }
 }
 
-/// Why a route's fact is refused.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FactProblem {
-    /// The fact's name.
-    pub fact: String,
-    /// What is wrong.
-    pub problem: String,
-    /// What to do about it.
-    pub help: String,
-}
-
 /// A whole, checked recipe.
 #[derive(Clone, Debug)]
 pub struct Recipe {
@@ -288,44 +276,6 @@ impl Recipe {
             .collect()
     }
 
-    /// What is wrong with a route's facts: unknown names, values outside `one_of`, values that may
-    /// be somebody's. `others` names facts that are not the recipe's (a transport's own); `declared`
-    /// says which values an operator has declared owned and powerless.
-    pub fn fact_problems(
-        &self,
-        facts: &BTreeMap<String, String>,
-        others: &[&str],
-        declared: &dyn Fn(&str) -> bool,
-    ) -> Vec<FactProblem> {
-        let mut problems = Vec::new();
-        for (name, value) in facts {
-            let (problem, help) = match self.needs.get(name) {
-                None if others.contains(&name.as_str()) => continue,
-                None => {
-                    let known = self.needs.keys().map(String::as_str);
-                    let help = match suggest(name, known.chain(others.iter().copied())) {
-                        Some(near) => format!("did you mean `{near}`?"),
-                        None => format!("`dwell recipes show {}` names its facts", self.id),
-                    };
-                    (format!("recipe {} knows no such fact", self.id), help)
-                }
-                Some(need) if !need.one_of.is_empty() && !need.one_of.contains(value) => (
-                    format!("{value:?} is not allowed"),
-                    format!("use {}", need.one_of.join(" or ")),
-                ),
-                Some(need) => match check_reserved(need.kind, value) {
-                    Err(help) if !declared(value) => (
-                        format!("{value:?} may belong to somebody"),
-                        format!("{help}, or declare it as an [[identity]]"),
-                    ),
-                    _ => continue,
-                },
-            };
-            problems.push(FactProblem { fact: name.clone(), problem, help });
-        }
-        problems
-    }
-
     /// Every field that a SIEM should hold after parsing: declared, extracted and the token's.
     pub fn expected_fields(&self) -> BTreeSet<String> {
         let mut fields: BTreeSet<String> = self.fields.iter().cloned().collect();
@@ -339,41 +289,5 @@ impl Recipe {
             fields.remove(&time.field);
         }
         fields
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::catalogue::Catalogue;
-
-    #[test]
-    fn facts_are_known_allowed_and_reserved_or_declared() {
-        let catalogue = Catalogue::embedded().unwrap();
-        let recipe = &catalogue.get("fake-login/sshd-failed-password").unwrap().recipe;
-        let problems = |name: &str, value: &str| -> Vec<String> {
-            let facts = BTreeMap::from([(name.to_owned(), value.to_owned())]);
-            let found = recipe.fact_problems(&facts, &["index"], &|value| value == "ours.bank.com");
-            found.into_iter().map(|p| format!("{}: {}; {}", p.fact, p.problem, p.help)).collect()
-        };
-        for (name, value) in [
-            ("host", "db.example.org"),
-            ("host", "ours.bank.com"),
-            ("index", "main"),
-            ("sshd_tag", "sshd-session"),
-            ("time_zone", "Europe/Vienna"),
-        ] {
-            assert_eq!(problems(name, value), [""; 0], "{name}={value}");
-        }
-        for (name, value, expected) in [
-            ("hots", "a", "did you mean `host`?"),
-            ("colour", "red", "names its facts"),
-            ("sshd_tag", "ssh", "use sshd or sshd-session"),
-            ("host", "db.bank.com", "declare it as an [[identity]]"),
-            ("source_ip", "8.8.8.8", "203.0.113.0/24"),
-        ] {
-            let found = problems(name, value);
-            assert!(found.len() == 1 && found[0].contains(expected), "{name}={value}: {found:?}");
-        }
     }
 }

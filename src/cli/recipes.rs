@@ -61,8 +61,7 @@ enum Verb {
 
 /// Runs `dwell recipes`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    let catalogue =
-        Catalogue::load(&args.folder).map_err(|e| Failure::User(inert(&e.to_string())))?;
+    let catalogue = catalogue(&args.folder, global)?;
     match args.verb {
         Verb::List => list(&catalogue, global),
         Verb::Show { id, source } => show(find(&catalogue, &id)?, source, global),
@@ -76,6 +75,24 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             run_render(find(&catalogue, &id)?, &fact, at, global)
         }
     }
+}
+
+/// The embedded recipes, those of the configuration's folders where there is one, and those of
+/// `--folder`. Recipes are often looked at while a configuration is still being written, so that a
+/// broken one only loses its folders, with a word on stderr.
+pub(super) fn catalogue(folders: &[PathBuf], global: &Global) -> Result<Catalogue, Failure> {
+    let mut all = Vec::new();
+    if global.config.exists() {
+        match crate::config::load_for_reading(&global.config) {
+            Ok(config) => all.extend(config.recipe_folders),
+            Err(_) => eprintln!(
+                "note: {} has errors, its recipe folders are left out; `dwell check` names them",
+                inert(&global.config.display().to_string())
+            ),
+        }
+    }
+    all.extend(folders.iter().filter(|folder| !all.contains(folder)).cloned().collect::<Vec<_>>());
+    Catalogue::load(&all).map_err(|error| Failure::User(inert(&error.to_string())))
 }
 
 /// The recipe of an id, or which one may have been meant.

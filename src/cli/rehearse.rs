@@ -6,11 +6,11 @@
 
 use std::path::PathBuf;
 
-use dwell_injectors::catalogue::{Catalogue, Entry};
+use dwell_injectors::catalogue::Entry;
 use serde_json::json;
 
 use super::Global;
-use super::recipes::{facts, inert, print, print_json, select};
+use super::recipes::{catalogue, facts, inert, print, print_json, select};
 use crate::exit::{Exit, Failure};
 use crate::rehearsal::{
     Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map, rehearse,
@@ -43,8 +43,7 @@ pub struct Args {
 
 /// Runs `dwell rehearse`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    let catalogue =
-        Catalogue::load(&args.folder).map_err(|e| Failure::User(inert(&e.to_string())))?;
+    let catalogue = catalogue(&args.folder, global)?;
     let entries = select(&catalogue, &args.recipe)?;
     let facts = facts(&args.fact)?;
     check_facts(&entries, facts.keys())?;

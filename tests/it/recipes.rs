@@ -175,3 +175,21 @@ fn hostile_rule_titles_do_not_reach_the_terminal() {
     assert!(text.contains("fires   Bad \\u{1b}[31m\\u{202e} title"), "{text}");
     assert!(!text.contains(['\u{1b}', '\u{202e}']));
 }
+
+#[test]
+fn a_configuration_brings_its_recipe_folders_and_a_broken_one_only_loses_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = dwell(&["init", "--dir", folder.path().to_str().unwrap()]);
+    assert_eq!(made.status.code(), Some(0), "{}", stderr(&made));
+    own_recipe(&folder.path().join("recipes"), str::to_owned);
+    let config = folder.path().join("dwell.toml");
+    let list = ["-c", config.to_str().unwrap(), "recipes", "list"];
+    let output = dwell(&list);
+    assert_eq!(stderr(&output), "");
+    assert!(stdout(&output).contains("own/login"), "{}", stdout(&output));
+    std::fs::write(&config, "[recipes]\nfolders = [\"recipes\"\n").unwrap();
+    let output = dwell(&list);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(stderr(&output).contains("has errors"), "{}", stderr(&output));
+    assert!(!stdout(&output).contains("own/login"));
+}

@@ -1,8 +1,52 @@
 //! The ledger: append-only, durable, and the only source of every number.
+//!
+//! ```text
+//! dwell.db         SQLite, write-ahead log: `rows`, and indexes derived from them
+//! dwell.db.lock    held by the one writer; its process id
+//! dwell.db.marks   which canaries may have left; how many rows are durable
+//! ```
+//!
+//! A row of `rows` is `(pos, writer, seq, kind, body, mac, crc)`: `pos` is the commit order over all
+//! writers, `(writer, seq)` the row's key, `body` one JSON object ([`Row`]), `mac` the link of a keyed
+//! chain ([`Head`]), `crc` finds damage without the key. Rows are never altered or removed: the file
+//! itself refuses it. The format has a number; a newer one is refused, and so is what no dwell wrote.
+//!
+//! Invariants:
+//!
+//! - What [`Ticket::wait`] or [`Ticket::done`] has confirmed is on disk (`synchronous = FULL`).
+//! - One writer at a time, by a lock that the kernel releases; readers lock nothing.
+//! - After a failed write nothing is accepted any more: it stops rather than lies.
+//! - At open, everything that a crash left undecided is decided ([`recovery`]).
+//! - Reading checks every row; rows that were committed and are gone are an error.
+//!
+//! Not promised: that a malicious *owner* of the key did not rewrite the ledger, or that rows cut off
+//! at the end together with the marks are missed. Print the head (every report does) and compare with
+//! `dwell ledger verify --expect`.
 
+mod audit;
+mod chain;
+mod error;
+mod lock;
+mod marks;
+mod reader;
+mod recovery;
 mod row;
+mod schema;
+mod sqlite;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+pub use audit::{Audit, audit};
+pub use chain::Head;
+pub use error::LedgerError;
+pub use reader::{Reader, RowMeta};
 pub use row::*;
+pub use schema::FORMAT;
+pub use sqlite::SqliteStore;
+pub use store::{OpenRun, Store, Unfinished};
+pub use writer::{Ledger, Opening, Ticket};
 
 use dwell_injectors::token::TokenId;
 
@@ -20,56 +64,4 @@ pub struct Batch {
     /// Bodies of events, kept beside the rows for `verify --event` and `explain`; the rows hold
     /// their digests.
     pub bodies: Vec<(TokenId, u32, String)>,
-}
-
-/// Why the ledger refused. Stub: the owner of this module writes the real one.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LedgerError {
-    /// The store failed.
-    #[error("ledger {path}: {reason}")]
-    Store {
-        /// The ledger's file.
-        path: String,
-        /// What happened, and the next step.
-        reason: String,
-    },
-}
-
-/// A handle on the one writer. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Ledger {}
-
-impl Ledger {
-    /// Hands a batch to the writer thread; blocks only while its bounded queue is full.
-    pub fn append(&self, _batch: Batch) -> Ticket {
-        Ticket {}
-    }
-
-    /// Notes in the page cache, without waiting for any disk, that the first byte of this canary is
-    /// about to leave. Survives `kill -9`: on recovery an intent without this mark is `Withdrawn`.
-    pub fn mark_departure(&self, _canary: TokenId) -> Result<(), LedgerError> {
-        Ok(())
-    }
-
-    /// Committed rows, in order, from now on; bounded, the writer waits for slow subscribers.
-    pub fn subscribe(&self) -> crossbeam_channel::Receiver<std::sync::Arc<Vec<Row>>> {
-        crossbeam_channel::bounded(1).1
-    }
-}
-
-/// The promise of a commit.
-#[derive(Debug)]
-pub struct Ticket {}
-
-impl Ticket {
-    /// Blocks until the batch is durable; returns the rows as written (sightings classified).
-    pub fn wait(self) -> Result<Vec<Row>, LedgerError> {
-        Ok(Vec::new())
-    }
-
-    /// The same for asynchronous callers.
-    pub async fn done(self) -> Result<Vec<Row>, LedgerError> {
-        Ok(Vec::new())
-    }
 }

@@ -39,7 +39,9 @@ pub(super) fn decode<T: DeserializeOwned>(
             let steps = blame(&work, &message, &complaint, false);
             let field = join(&spell(path, &steps), name);
             // What was blamed above and left out is not missing: `at` keeps the first word on a field.
-            findings.at(&field, format!("`{name}` is missing"), format!("add `{name} = ...`"));
+            if !findings.blames(&field) {
+                findings.at(&field, format!("`{name}` is missing"), format!("add `{name} = ...`"));
+            }
             if steps.is_empty() {
                 return None;
             }
@@ -76,7 +78,13 @@ fn explain(message: &str, also: &[&str]) -> (String, String) {
         return (format!("unknown value `{name}`"), nearest(name, alternatives(message)));
     }
     if let Some((problem, expected)) = message.split_once(", expected ") {
-        return (problem.to_owned(), format!("expected {expected}"));
+        let expected = match expected {
+            "u8" | "u16" | "u32" | "u64" => "a whole number, not negative",
+            "a sequence" => "a list, like [\"a\", \"b\"]",
+            "a string" => "text in double quotes",
+            other => other,
+        };
+        return (problem.to_owned(), format!("write {expected}"));
     }
     match message.split_once("; ") {
         Some((problem, help)) => (problem.to_owned(), help.to_owned()),
@@ -101,7 +109,10 @@ fn blame(
     let mut path = Vec::new();
     loop {
         let here = at(root, &path);
-        let guilty = children(here).into_iter().find(|(step, child)| {
+        // Without its tag a table says something else whatever is wrong, so the tag comes last.
+        let mut suspects = children(here);
+        suspects.sort_by_key(|(step, _)| matches!(step, Step::Key(key) if key == "type"));
+        let guilty = suspects.into_iter().find(|(step, child)| {
             let container = child.is_table() || child.is_array();
             if !leaves && !container {
                 return false;

@@ -302,7 +302,7 @@ fn need_authorisation(f: &mut Findings<'_>, known: &Known, given: Option<&Author
         let name = table.get("name").and_then(Value::as_str).unwrap_or_default();
         let Some(injector) = known.injectors.get(name) else { continue };
         let target = injector.settings.target();
-        if !target.local {
+        if !target.local && !f.blames(&path) {
             let problem = format!("{target} is not on this machine, and nobody has allowed it");
             let help = "add [authorisation] with approved_by, reference, contact, valid_from and \
                         valid_until";
@@ -329,7 +329,7 @@ fn identities(f: &mut Findings<'_>) -> Vec<Identity> {
 }
 
 pub(super) fn duplicate(f: &mut Findings<'_>, path: &str, what: &str, name: &str) {
-    let problem = format!("there is already a {what} `{name}`");
+    let problem = format!("the name `{name}` is taken by another {what}");
     f.at(&format!("{path}.name"), problem, "rename one of the two");
 }
 
@@ -370,7 +370,8 @@ fn injectors(f: &mut Findings<'_>, folder: &Path) -> BTreeMap<String, Injector> 
         let (Some(name), Some(written), Some(settings)) = (name, written, settings) else {
             continue;
         };
-        if let Err(error) = settings.check(Arc::new(SystemClock::new())) {
+        let sound = !f.blames(&path);
+        if let (true, Err(error)) = (sound, settings.check(Arc::new(SystemClock::new()))) {
             match error {
                 BuildError::Setting { field, problem } => {
                     f.at(&place(f, &path, field), problem, "correct this setting");

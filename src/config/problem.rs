@@ -98,11 +98,19 @@ pub(super) struct Findings<'a> {
     problems: Vec<Problem>,
     seen: BTreeSet<String>,
     pub(super) warnings: Vec<String>,
+    /// Literal secrets of the file, never to be printed.
+    literals: Vec<String>,
 }
 
 impl<'a> Findings<'a> {
     pub(super) fn new(source: &'a Source) -> Self {
-        Findings { source, problems: Vec::new(), seen: BTreeSet::new(), warnings: Vec::new() }
+        Findings {
+            source,
+            problems: Vec::new(),
+            seen: BTreeSet::new(),
+            warnings: Vec::new(),
+            literals: Vec::new(),
+        }
     }
 
     /// Notes a problem of a field. The first of a field stands: what follows from it is noise.
@@ -110,6 +118,19 @@ impl<'a> Findings<'a> {
         if self.seen.insert(field.to_owned()) {
             self.problems.push(self.source.problem(field, problem.into(), help.into()));
         }
+    }
+
+    /// Notes a literal secret; from here on nothing that holds it is printed.
+    pub(super) fn literal(
+        &mut self,
+        field: &str,
+        text: &str,
+        problem: &str,
+        help: impl Into<String>,
+    ) {
+        self.literals
+            .extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
+        self.at(field, problem, help);
     }
 
     /// True when something was said about the field or a part of it.
@@ -120,6 +141,17 @@ impl<'a> Findings<'a> {
     }
 
     pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, ConfigErrors> {
+        for problem in &mut self.problems {
+            let told =
+                |text: &str| self.literals.iter().any(|secret| text.contains(secret.as_str()));
+            if problem.excerpt.as_ref().is_some_and(|(line, _)| told(line)) {
+                problem.excerpt = None;
+            }
+            if told(&problem.problem) || told(&problem.help) {
+                problem.problem = "is wrong, and holds a literal secret".to_owned();
+                problem.help = "write the secret as a reference first".to_owned();
+            }
+        }
         self.problems.sort_by_key(|p| (p.line, p.column));
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),

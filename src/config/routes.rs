@@ -138,6 +138,7 @@ fn check_count(
     for (field, cap) in [("cap_per_hour", per_hour), ("cap_per_day", per_day)] {
         if cap == 0 {
             f.at(&format!("{path}.{field}"), "is zero", "leave the route out instead");
+            return;
         }
     }
     let field = format!("{path}.count");
@@ -214,7 +215,7 @@ fn expectations(
             let help = "name each expectation of this route differently";
             f.at(
                 &format!("{path}.name"),
-                format!("there is already an expectation `{name}`"),
+                format!("the name `{name}` is taken by another expectation"),
                 help,
             );
         }

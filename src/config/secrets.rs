@@ -108,9 +108,14 @@ fn literal(findings: &mut Findings<'_>, path: &str, key: &str, text: &str) {
     // `value` of an HTTP header is a secret reference by its type; any text there is literal.
     let header = key == "value" && path.contains(".auth.");
     if in_url(text) {
-        findings.at(path, "a literal secret within a URL", format!("leave the URL plain; {HELP}"));
+        findings.literal(
+            path,
+            text,
+            "a literal secret within a URL",
+            format!("leave the URL plain; {HELP}"),
+        );
     } else if named(key) || header || (shaped(text) && !path.contains(".facts.")) {
-        findings.at(path, "a literal secret", HELP);
+        findings.literal(path, text, "a literal secret", HELP);
     }
 }
 
@@ -121,7 +126,7 @@ fn variable(findings: &mut Findings<'_>, field: &str, name: &str) {
     if !legal {
         // Somebody may have written the secret itself here: it is not repeated.
         let help = "write the variable's name: letters, digits and underscores";
-        findings.at(field, "is no name of an environment variable", help);
+        findings.literal(field, name, "is no name of an environment variable", help);
     }
 }
 

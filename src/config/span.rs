@@ -32,7 +32,7 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> Result<Span, String> {
         let rest = text.trim();
         if rest.starts_with('-') {
-            return Err(format!("{text:?} is negative; a span of time is not"));
+            return Err(format!("{text:?} is negative; write it like \"5m\" or \"1h30m\""));
         }
         if rest.is_empty() {
             return Err("is empty; write it like \"5m\" or \"1h30m\"".to_owned());
@@ -55,7 +55,7 @@ impl std::str::FromStr for Span {
             total = value
                 .and_then(|v| total.checked_add(v))
                 .filter(|sum| Duration::from_nanos(*sum) <= MAX)
-                .ok_or_else(|| format!("{text:?} is longer than 100 years"))?;
+                .ok_or_else(|| format!("{text:?} is longer than 100 years; write less"))?;
             rest = rest[unit_end..].trim_start();
         }
         Ok(Span(Duration::from_nanos(total)))

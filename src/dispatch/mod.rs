@@ -1,12 +1,16 @@
 //! Dispatch: the one place that decides. It plans, records and resolves outcomes.
 //!
+//! - [`plan`]: from a configuration to the canaries of a run.
+//! - [`session`]: what `run`, `watch` and `probe` open in common.
 //! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
 //! - [`watching`]: watchers on threads of their own.
 //! - [`outcome`]: the pure fold of rows to outcomes that every report rests on.
 
 mod departures;
 pub mod outcome;
+pub mod plan;
 pub mod run;
+pub mod session;
 mod timing;
 pub mod watching;
 

@@ -32,7 +32,16 @@ use crate::schedule::{CapRefusal, Caps, KillSwitch, QuietPlan, Stop};
 /// Renders a route's canaries. Pure: the same canary and instant give the same bytes.
 pub trait Renderer: Send {
     /// The events of one canary whose first event is due at that wall instant.
-    fn render(&self, canary: TokenId, intended_wall_ns: i64) -> Result<Vec<Event>, String>;
+    fn render(&self, canary: TokenId, intended_wall_ns: i64) -> Result<Vec<Event>, Refusal>;
+}
+
+/// Why a canary was not rendered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Not at this instant: the canary is withdrawn, the run goes on.
+    Withdraw(String),
+    /// Never: the recipe or the route is wrong.
+    Fail(String),
 }
 
 /// One planned canary.
@@ -181,6 +190,48 @@ pub fn carry_out(
         .ok_or_else(|| Failure::Bug("a run that was recorded cannot be assessed".to_owned()))
 }
 
+/// Watches what is outstanding of earlier runs; injects nothing. `None` when nothing was ever run.
+pub fn keep_watching(
+    watchers: Vec<WatcherParts>,
+    shared: &WatchEnvironment,
+    orders: &Orders,
+    fold: &mut Fold,
+    observer: &mut dyn Observer,
+) -> Result<Option<Assessment>, Failure> {
+    let committed = shared.ledger.subscribe();
+    let mut watching = Watching::start(watchers, shared)?;
+    watching.wait_ready()?;
+    let mut last_status = Instant::now() - STATUS_EVERY;
+    let result = loop {
+        while let Ok(rows) = committed.try_recv() {
+            rows.iter().for_each(|row| fold.apply(row));
+            observer.rows(&rows);
+        }
+        watching.failed()?;
+        let now = fold.place(&shared.clock.now()).max(fold.cut());
+        let Some(assessment) = fold.assess_at(None, now) else { break None };
+        let (outstanding, until) = assessment.outstanding();
+        if last_status.elapsed() >= STATUS_EVERY {
+            let status = Status {
+                pending: outstanding,
+                decided_by_ns: until.unwrap_or(now),
+                ..Status::default()
+            };
+            observer.status(&status);
+            last_status = Instant::now();
+        }
+        if outstanding == 0 || orders.stop.is_ordered() {
+            break Some(assessment);
+        }
+        if let Ok(rows) = committed.recv_timeout(TICK * 5) {
+            rows.iter().for_each(|row| fold.apply(row));
+            observer.rows(&rows);
+        }
+    };
+    watching.stop()?;
+    Ok(result)
+}
+
 fn start_gates(
     parts: &mut RunParts,
     shared: &WatchEnvironment,
@@ -271,14 +322,19 @@ impl Run<'_> {
                 break;
             }
             self.next += 1;
-            if let Some(reason) = self.forbidden(&planned, &due) {
-                batch.rows.push(self.withdrawal(planned.route, planned.slot, 1, reason));
-                continue;
-            }
             let serial = self.parts.first_serial + (self.next as u32 - 1);
             let canary = TokenId { epoch: self.parts.epoch, serial };
-            let (injector, departure) = self.prepare(canary, &planned, due, &mut batch)?;
-            departures.push((injector, departure));
+            let prepared = match self.forbidden(&planned, &due) {
+                Some(reason) => Err(Refusal::Withdraw(reason.to_owned())),
+                None => self.prepare(canary, &planned, due, &mut batch),
+            };
+            match prepared {
+                Ok(departure) => departures.push(departure),
+                Err(Refusal::Withdraw(reason)) => {
+                    batch.rows.push(self.withdrawal(planned.route, planned.slot, 1, &reason));
+                }
+                Err(Refusal::Fail(reason)) => return Err(Failure::User(reason)),
+            }
         }
         if !batch.rows.is_empty() {
             self.shared.ledger.append(batch).wait()?;
@@ -304,9 +360,9 @@ impl Run<'_> {
         planned: &PlannedCanary,
         due: Stamp,
         batch: &mut Batch,
-    ) -> Result<(String, Departure), Failure> {
+    ) -> Result<(String, Departure), Refusal> {
         let route = &self.parts.routes[planned.route as usize];
-        let events = route.renderer.render(canary, due.wall_ns).map_err(Failure::User)?;
+        let events = route.renderer.render(canary, due.wall_ns)?;
         let completing = events.iter().find(|e| e.completing).map_or(0, |e| e.index);
         batch.rows.push(Row::Intent(Intent {
             canary,

@@ -284,6 +284,28 @@ impl Fold {
         self.proven.contains(&(watcher.to_owned(), config_digest.to_owned()))
     }
 
+    /// Wall instants (ns) of the canaries that a route injected since then, over all runs: what
+    /// caps count.
+    pub fn injected_since(&self, route: &str, wall_ns: i64) -> Vec<i64> {
+        let of_route = |canary: &Canary| {
+            self.runs
+                .iter()
+                .find(|r| r.run == canary.run)
+                .and_then(|r| r.routes.get(canary.route as usize))
+                .is_some_and(|plan| plan.name == route)
+        };
+        self.canaries
+            .values()
+            .filter(|c| !c.withdrawn && c.intended.wall_ns >= wall_ns && of_route(c))
+            .map(|c| c.intended.wall_ns)
+            .collect()
+    }
+
+    /// Number of runs so far.
+    pub fn run_count(&self) -> u32 {
+        self.runs.iter().map(|r| r.run).max().unwrap_or(0)
+    }
+
     /// Where a stamp lies on the common axis.
     pub fn place(&self, stamp: &Stamp) -> AxisNs {
         self.axis.of(stamp)

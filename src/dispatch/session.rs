@@ -1,0 +1,241 @@
+//! A session: everything that `run`, `watch` and `probe` open in common, in the order in which it may fail.
+//!
+//! Configuration errors come first (exit 2, nothing opened), then the key, then the ledger's lock
+//! (exit 3). The fold holds all earlier rows before any new one can be written, because this
+//! process is the only writer from then on.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dwell_injectors::catalogue::Catalogue;
+use dwell_injectors::stamp::{Clock, SystemClock};
+use dwell_injectors::token::KeyRing;
+
+use super::outcome::{Assessment, Fold};
+use super::plan::{self, Plan, Request, Sources, build_injector};
+use super::run::{Observer, Orders, RunParts, carry_out, keep_watching};
+use super::watching::{WatchEnvironment, WatcherParts};
+use crate::config::checked::Config;
+use crate::dialects::Dialects;
+use crate::exit::Failure;
+use crate::ledger::{Ledger, Opening, Reader, WatcherPlan};
+use crate::matching::Scanner;
+use crate::watchers::{self, Watcher};
+
+/// What is open.
+pub struct Session {
+    /// The configuration.
+    pub config: Config,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// The keys.
+    pub keys: Arc<KeyRing>,
+    /// The recipes.
+    pub catalogue: Catalogue,
+    /// The dialects.
+    pub dialects: Dialects,
+    /// For what is asynchronous.
+    pub runtime: tokio::runtime::Runtime,
+    /// The earlier rows.
+    pub fold: Fold,
+    ledger: Option<Ledger>,
+}
+
+impl Session {
+    /// Loads and reads everything, but takes no lock and writes nothing: enough for a dry run.
+    pub fn prepare(config: Config) -> Result<Session, Failure> {
+        let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;
+        let catalogue = Catalogue::load(&config.recipe_folders)
+            .map_err(|e| Failure::User(e.to_string()))?;
+        let dialects = Dialects::load(&config.dialect_folders)
+            .map_err(|e| Failure::User(e.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .map_err(|e| Failure::Environment(format!("cannot start the runtime: {e}")))?;
+        let mut fold = Fold::new(None);
+        if config.ledger.exists() {
+            read_all(&config, &mut fold)?;
+        }
+        Ok(Session {
+            config,
+            clock: Arc::new(SystemClock::new()),
+            keys: Arc::new(keys),
+            catalogue,
+            dialects,
+            runtime,
+            fold,
+            ledger: None,
+        })
+    }
+
+    /// Opens the ledger for writing: takes its lock and recovers what a crash left behind.
+    pub fn open(&mut self, verb: &str) -> Result<Ledger, Failure> {
+        let opening = Opening { verb: verb.to_owned() };
+        let chain_key = self.keys.chain_key();
+        let ledger = Ledger::open(&self.config.ledger, &chain_key, opening, Arc::clone(&self.clock))?;
+        // Opening may have written (recovery): read anew, now that nobody else can write.
+        self.fold = Fold::new(None);
+        read_all(&self.config, &mut self.fold)?;
+        self.ledger = Some(ledger.clone());
+        Ok(ledger)
+    }
+
+    /// Plans a run without writing anything.
+    pub fn plan(&self, request: &Request) -> Result<Plan, Failure> {
+        let watchers = self.watcher_plans()?;
+        plan::plan(
+            &Sources {
+                config: &self.config,
+                catalogue: &self.catalogue,
+                keys: &self.keys,
+                fold: &self.fold,
+                clock: self.clock.as_ref(),
+                watchers,
+                dialects: self.dialect_digests(),
+            },
+            request,
+        )
+    }
+
+    /// Carries a plan out.
+    pub fn run(
+        &mut self,
+        plan: Plan,
+        until_horizon: bool,
+        orders: &Orders,
+        observer: &mut dyn Observer,
+    ) -> Result<Assessment, Failure> {
+        let ledger = self.writer()?;
+        let mut row = plan.row;
+        row.run = self.fold.run_count() + 1;
+        let epoch = plan::newest_epoch(&self.keys);
+        let number = u32::try_from(plan.planned.len())
+            .map_err(|_| Failure::User("more canaries than an epoch holds".to_owned()))?;
+        let first_serial = ledger.reserve_serials(epoch, number)?;
+        let mut injectors = BTreeMap::new();
+        for name in plan.injectors {
+            let built = build_injector(&self.config, &name, &self.clock)?;
+            injectors.insert(name, built);
+        }
+        let parts = RunParts {
+            row,
+            planned: plan.planned,
+            routes: plan.routes,
+            injectors,
+            watchers: self.watcher_parts()?,
+            quiet: plan.quiet,
+            kill_switch: self.config.campaign.kill_switch.clone(),
+            lead: self.config.campaign.intent_lead,
+            timeout: self.config.campaign.deliver_timeout,
+            epoch,
+            first_serial,
+            until_horizon,
+        };
+        let shared = self.shared(&ledger)?;
+        carry_out(parts, &shared, orders, &mut self.fold, observer)
+    }
+
+    /// Goes on watching what is outstanding; injects nothing.
+    pub fn watch(
+        &mut self,
+        orders: &Orders,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<Assessment>, Failure> {
+        let ledger = self.writer()?;
+        let watchers = self.watcher_parts()?;
+        let shared = self.shared(&ledger)?;
+        keep_watching(watchers, &shared, orders, &mut self.fold, observer)
+    }
+
+    /// Waits until all is durable and releases the lock.
+    pub fn close(mut self) -> Result<(), Failure> {
+        if let Some(ledger) = self.ledger.take() {
+            ledger.close(Duration::from_secs(10))?;
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(2));
+        Ok(())
+    }
+
+    fn writer(&self) -> Result<Ledger, Failure> {
+        self.ledger.clone().ok_or_else(|| Failure::Bug("the ledger is not open".to_owned()))
+    }
+
+    fn shared(&self, ledger: &Ledger) -> Result<WatchEnvironment, Failure> {
+        Ok(WatchEnvironment {
+            ledger: ledger.clone(),
+            clock: Arc::clone(&self.clock),
+            scanner: Arc::new(Scanner::new(Arc::clone(&self.keys))),
+            runtime: self.runtime.handle().clone(),
+            config_digest: self.config.digest.clone(),
+        })
+    }
+
+    fn build_watcher(&self, name: &str) -> Result<Box<dyn Watcher>, Failure> {
+        let entry = self
+            .config
+            .watchers
+            .get(name)
+            .ok_or_else(|| Failure::Bug(format!("watcher {name} is used but not configured")))?;
+        watchers::build(&entry.settings, &self.dialects)
+            .map_err(|e| Failure::User(format!("watcher {name}: {e}")))
+    }
+
+    /// All configured watchers run, also those that no selected route asks: the last stage that a
+    /// canary reached is found by any of them.
+    fn watcher_parts(&self) -> Result<Vec<WatcherParts>, Failure> {
+        let reader = Reader::open(&self.config.ledger)?;
+        let (outstanding, _) =
+            self.fold.assess(None).map_or((0, None), |assessment| assessment.outstanding());
+        let mut parts = Vec::new();
+        for (name, entry) in &self.config.watchers {
+            // With nothing outstanding the past cannot matter: start at the present end.
+            let cursor = if outstanding > 0 { reader.cursor(name)? } else { None };
+            let watcher = self.build_watcher(name)?;
+            parts.push(WatcherParts { name: name.clone(), stage: entry.stage, watcher, cursor });
+        }
+        Ok(parts)
+    }
+
+    fn watcher_plans(&self) -> Result<Vec<WatcherPlan>, Failure> {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        let mut plans = Vec::new();
+        for (name, entry) in &self.config.watchers {
+            let watcher = self.build_watcher(name)?;
+            plans.push(WatcherPlan {
+                name: name.clone(),
+                stage: entry.stage,
+                kind: entry.settings.kind().to_owned(),
+                dialect: entry.settings.dialect().to_owned(),
+                push: watcher.push(),
+                resolution_ns: nanos(watcher.resolution()),
+                max_offset_ns: entry.max_offset.map(nanos),
+                source: watcher.source(),
+            });
+        }
+        Ok(plans)
+    }
+
+    fn dialect_digests(&self) -> BTreeMap<String, String> {
+        self.config
+            .watchers
+            .values()
+            .filter_map(|entry| {
+                let name = entry.settings.dialect();
+                self.dialects.get(name).map(|d| (name.to_owned(), d.digest().to_owned()))
+            })
+            .collect()
+    }
+}
+
+fn read_all(config: &Config, fold: &mut Fold) -> Result<(), Failure> {
+    let reader = Reader::open(&config.ledger)?;
+    reader.rows(|_, row| {
+        fold.apply(&row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(())
+}

@@ -12,6 +12,16 @@
 //! check a token off line. Whoever saw two tokens of an epoch can spot a third by its prefix; a
 //! campaign that cares opens a new epoch.
 
+mod forms;
+mod key;
+mod recognise;
+#[cfg(test)]
+mod tests;
+
+pub use forms::{Form, LONGEST};
+pub use key::{EpochKey, KeyError, KeyRing};
+pub use recognise::{Recognition, stands_alone};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -64,4 +74,44 @@ pub enum Carrier {
     Uuid,
     /// An address in 2001:db8::/32 with no zero group, so that nothing compresses.
     Ipv6,
+}
+
+/// The token of one canary, in all its forms.
+#[derive(Clone, Debug)]
+pub struct Token {
+    id: TokenId,
+    key: EpochKey,
+    bits: u64,
+}
+
+impl Token {
+    fn new(key: &EpochKey, serial: u32) -> Token {
+        let id = TokenId { epoch: key.epoch(), serial };
+        Token { id, key: key.clone(), bits: key.seal(serial) }
+    }
+
+    /// Which canary it stands for.
+    pub fn id(&self) -> TokenId {
+        self.id
+    }
+
+    /// Its text in the form that a carrier allows.
+    pub fn text(&self, carrier: Carrier) -> String {
+        match carrier {
+            Carrier::Text => forms::text(&self.key, self.bits),
+            Carrier::Upper => forms::text(&self.key, self.bits).to_ascii_uppercase(),
+            Carrier::Uuid => forms::uuid(&self.key, self.bits),
+            Carrier::Ipv6 => forms::ipv6(&self.key, self.bits),
+        }
+    }
+}
+
+impl crate::render::TokenText for Token {
+    fn id(&self) -> TokenId {
+        self.id
+    }
+
+    fn text(&self, carrier: Carrier) -> String {
+        Token::text(self, carrier)
+    }
 }

@@ -1,0 +1,297 @@
+//! Keys and epochs: what makes tokens ours.
+//!
+//! The key file holds one line per epoch, oldest first: `epoch <number> <64 hex digits>`. It is
+//! created with mode 0600, refused when anybody else may read it, and only ever grows: a rotation
+//! adds an epoch and keeps the old ones for reading.
+
+use std::fmt;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
+use super::forms::ALPHABET;
+use super::{Epoch, SERIAL_BITS, Token, TokenId};
+use crate::secret::{SecretError, read_private};
+
+const SERIAL_MASK: u32 = (1 << SERIAL_BITS) - 1;
+
+/// Prefixes that ordinary logs are full of: a needle there would be asked about far too often.
+const COMMON: [&str; 8] = ["http", "x509", "ipv4", "ipv6", "sha2", "md5s", "utf8", "port"];
+
+/// Why keys could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The key file cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A line of the key file is damaged.
+    #[error("key file {path}, line {line}: {reason}; restore it from a backup")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The key file cannot be written.
+    #[error("cannot write key file {path}: {source}")]
+    Unwritable {
+        /// The file.
+        path: String,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is a key file already.
+    #[error("key file {path} exists; keep it, or use `dwell key rotate` to open a new epoch")]
+    Exists {
+        /// The file.
+        path: String,
+    },
+    /// No such epoch.
+    #[error("the key file holds no epoch {epoch}")]
+    NoEpoch {
+        /// The epoch that was asked for.
+        epoch: u16,
+    },
+    /// The epoch is used up.
+    #[error("serial {serial} is beyond the {max} of an epoch; run `dwell key rotate`")]
+    UsedUp {
+        /// The serial that was asked for.
+        serial: u32,
+        /// Serials per epoch.
+        max: u32,
+    },
+}
+
+/// One epoch's key material and what is derived from it.
+#[derive(Clone)]
+pub struct EpochKey {
+    epoch: Epoch,
+    secret: [u8; 32],
+    prefix: [u8; 4],
+    fixed: [u8; 8],
+}
+
+impl fmt::Debug for EpochKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EpochKey").field("epoch", &self.epoch).finish_non_exhaustive()
+    }
+}
+
+impl EpochKey {
+    fn new(epoch: Epoch, secret: [u8; 32]) -> EpochKey {
+        let prefix = prefix(&secret, epoch);
+        let digest = mac(&secret, &[b"fixed/1", &epoch.0.to_be_bytes()]);
+        let mut fixed = [0; 8];
+        fixed.copy_from_slice(&digest[..8]);
+        EpochKey { epoch, secret, prefix, fixed }
+    }
+
+    /// The epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The four characters that every text token of this epoch begins with.
+    pub fn prefix(&self) -> &str {
+        std::str::from_utf8(&self.prefix).unwrap_or_default()
+    }
+
+    /// Fixed bits of the UUID and IPv6 forms.
+    pub(super) fn fixed(&self) -> &[u8; 8] {
+        &self.fixed
+    }
+
+    fn tag(&self, serial: u32) -> u32 {
+        let digest = mac(&self.secret, &[b"tag/1", &self.epoch.0.to_be_bytes(), &serial.to_be_bytes()]);
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
+    }
+
+    fn mask(&self, tag: u32) -> u32 {
+        let digest = mac(&self.secret, &[b"mask/1", &self.epoch.0.to_be_bytes(), &tag.to_be_bytes()]);
+        u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) & SERIAL_MASK
+    }
+
+    /// The 60 bits that stand for a serial.
+    pub(super) fn seal(&self, serial: u32) -> u64 {
+        let tag = self.tag(serial);
+        (u64::from(serial ^ self.mask(tag)) << 32) | u64::from(tag)
+    }
+
+    /// The serial that 60 bits stand for, if the tag is right.
+    pub fn unseal(&self, bits: u64) -> Option<TokenId> {
+        let tag = (bits & 0xffff_ffff) as u32;
+        let serial = ((bits >> 32) as u32 & SERIAL_MASK) ^ self.mask(tag);
+        let right = self.tag(serial).to_be_bytes().ct_eq(&tag.to_be_bytes());
+        bool::from(right).then_some(TokenId { epoch: self.epoch, serial })
+    }
+}
+
+fn mac(secret: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
+    // HMAC takes keys of any length; the only error is a length that cannot occur here.
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret)
+        .expect("invariant: HMAC accepts a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
+}
+
+/// Starts with a letter, holds a digit, and is no word that logs are full of.
+fn prefix(secret: &[u8; 32], epoch: Epoch) -> [u8; 4] {
+    for attempt in 0u16..=u16::MAX {
+        let digest = mac(secret, &[b"prefix/1", &epoch.0.to_be_bytes(), &attempt.to_be_bytes()]);
+        let mut prefix = [0; 4];
+        for (to, from) in prefix.iter_mut().zip(&digest) {
+            *to = ALPHABET[usize::from(from & 31)];
+        }
+        let text = std::str::from_utf8(&prefix).unwrap_or_default();
+        let digits = prefix.iter().filter(|c| c.is_ascii_digit()).count();
+        if prefix[0].is_ascii_lowercase() && (1..=2).contains(&digits) && !COMMON.contains(&text) {
+            return prefix;
+        }
+    }
+    unreachable!("invariant: about half of all candidates qualify")
+}
+
+/// All epochs of a key file; the newest mints, all are read.
+#[derive(Clone, Debug)]
+pub struct KeyRing {
+    epochs: Vec<EpochKey>,
+}
+
+impl KeyRing {
+    /// A new ring with one epoch from the operating system's randomness.
+    pub fn generate() -> KeyRing {
+        KeyRing { epochs: vec![EpochKey::new(Epoch(1), rand::random())] }
+    }
+
+    /// A ring with one epoch and a known key: for golden files and tests only.
+    pub fn with_fixed_key(secret: [u8; 32]) -> KeyRing {
+        KeyRing { epochs: vec![EpochKey::new(Epoch(1), secret)] }
+    }
+
+    /// Reads a key file of mode 0600 or stricter.
+    pub fn load(path: &Path) -> Result<KeyRing, KeyError> {
+        let text = read_private(path)?;
+        let mut epochs: Vec<EpochKey> = Vec::new();
+        for (number, line) in text.lines().enumerate() {
+            let line_text = line.trim();
+            if line_text.is_empty() || line_text.starts_with('#') {
+                continue;
+            }
+            let key = parse_line(line_text).map_err(|reason| KeyError::Damaged {
+                path: path.display().to_string(),
+                line: number + 1,
+                reason,
+            })?;
+            if epochs.last().is_some_and(|last| last.epoch >= key.epoch) {
+                return Err(KeyError::Damaged {
+                    path: path.display().to_string(),
+                    line: number + 1,
+                    reason: "epochs do not ascend",
+                });
+            }
+            epochs.push(key);
+        }
+        if epochs.is_empty() {
+            let path = path.display().to_string();
+            return Err(KeyError::Damaged { path, line: 1, reason: "no epoch" });
+        }
+        Ok(KeyRing { epochs })
+    }
+
+    /// Writes a new key file of mode 0600; refuses to touch one that exists.
+    pub fn create(&self, path: &Path) -> Result<(), KeyError> {
+        if path.exists() {
+            return Err(KeyError::Exists { path: path.display().to_string() });
+        }
+        self.write(path)
+    }
+
+    /// Opens a new epoch and replaces the file in one step; old epochs stay readable.
+    pub fn rotate(&mut self, path: &Path) -> Result<Epoch, KeyError> {
+        let epoch = Epoch(self.newest().0.saturating_add(1));
+        self.epochs.push(EpochKey::new(epoch, rand::random()));
+        self.write(path)?;
+        Ok(epoch)
+    }
+
+    fn write(&self, path: &Path) -> Result<(), KeyError> {
+        let unwritable =
+            |source| KeyError::Unwritable { path: path.display().to_string(), source };
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".new");
+        let temporary = PathBuf::from(temporary);
+        let mut text = String::from("# Keys of the tokens. Keep this file secret and backed up.\n");
+        for key in &self.epochs {
+            text.push_str(&format!(
+                "epoch {} {}\n",
+                key.epoch.0,
+                data_encoding::HEXLOWER.encode(&key.secret)
+            ));
+        }
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)
+            .map_err(unwritable)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable)?;
+        std::fs::rename(&temporary, path).map_err(unwritable)
+    }
+
+    /// The epoch that mints.
+    pub fn newest(&self) -> Epoch {
+        self.epochs.last().map_or(Epoch(0), |key| key.epoch)
+    }
+
+    /// All epochs, oldest first.
+    pub fn epochs(&self) -> &[EpochKey] {
+        &self.epochs
+    }
+
+    /// One epoch's key.
+    pub fn epoch(&self, epoch: Epoch) -> Option<&EpochKey> {
+        self.epochs.iter().find(|key| key.epoch == epoch)
+    }
+
+    /// The token of a canary.
+    pub fn mint(&self, epoch: Epoch, serial: u32) -> Result<Token, KeyError> {
+        let key = self.epoch(epoch).ok_or(KeyError::NoEpoch { epoch: epoch.0 })?;
+        if serial > SERIAL_MASK {
+            return Err(KeyError::UsedUp { serial, max: SERIAL_MASK + 1 });
+        }
+        Ok(Token::new(key, serial))
+    }
+
+    /// Key of the ledger's chain, derived from the first epoch so that rotation does not change it.
+    pub fn chain_key(&self) -> [u8; 32] {
+        self.epochs.first().map_or([0; 32], |key| mac(&key.secret, &[b"ledger chain/1"]))
+    }
+}
+
+fn parse_line(line: &str) -> Result<EpochKey, &'static str> {
+    let mut words = line.split_whitespace();
+    if words.next() != Some("epoch") {
+        return Err("a line must read `epoch <number> <64 hex digits>`");
+    }
+    let epoch = words.next().and_then(|w| w.parse().ok()).ok_or("the epoch is no number")?;
+    let hex = words.next().ok_or("the key is missing")?;
+    let bytes = data_encoding::HEXLOWER_PERMISSIVE
+        .decode(hex.as_bytes())
+        .map_err(|_| "the key is not hexadecimal")?;
+    let secret = bytes.try_into().map_err(|_| "the key has not 32 bytes")?;
+    if words.next().is_some() {
+        return Err("there is something after the key");
+    }
+    Ok(EpochKey::new(Epoch(epoch), secret))
+}

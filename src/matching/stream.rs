@@ -1,0 +1,143 @@
+//! Scanning what is too long to hold: chunks in, hits with absolute offsets out.
+
+use dwell_injectors::token::LONGEST;
+
+use super::{Hit, Scanner};
+
+/// Bytes kept from one chunk to the next: a whole token and the byte on either side of it.
+const CARRY: usize = LONGEST + 2;
+
+/// Finds tokens in a stream of chunks, also those that are split over chunks.
+#[derive(Debug, Default)]
+pub struct Stream {
+    carry: Vec<u8>,
+    /// Absolute offset of the carry's first byte.
+    offset: u64,
+    /// Hits that begin before this absolute offset have been reported.
+    reported: u64,
+}
+
+impl Stream {
+    /// Takes the next chunk. `found` gets each hit once with its absolute offset.
+    pub fn push(&mut self, scanner: &Scanner, chunk: &[u8], found: &mut dyn FnMut(u64, Hit)) {
+        // The seam: the carry and as much of the chunk as a token that begins in the carry can need.
+        let seam_end = chunk.len().min(CARRY);
+        let carried = self.carry.len();
+        self.carry.extend_from_slice(&chunk[..seam_end]);
+        let whole_chunk_in_seam = seam_end == chunk.len();
+        let seam_safe = if whole_chunk_in_seam {
+            self.carry.len().saturating_sub(CARRY - 1)
+        } else {
+            carried
+        };
+        self.report(scanner, seam_safe, found);
+        if whole_chunk_in_seam {
+            let keep = self.carry.len().min(CARRY);
+            let drop = self.carry.len() - keep;
+            self.carry.drain(..drop);
+            self.offset += drop as u64;
+            return;
+        }
+        // The chunk itself; its tail waits for the next one.
+        let begin = self.offset + carried as u64;
+        let safe = chunk.len() - (CARRY - 1);
+        self.scan(scanner, chunk, begin, safe, found);
+        let keep = chunk.len() - CARRY;
+        self.carry.clear();
+        self.carry.extend_from_slice(&chunk[keep..]);
+        self.offset = begin + keep as u64;
+    }
+
+    /// Reports what the end of the stream holds.
+    pub fn finish(&mut self, scanner: &Scanner, found: &mut dyn FnMut(u64, Hit)) {
+        let safe = self.carry.len();
+        self.report(scanner, safe, found);
+        self.carry.clear();
+    }
+
+    fn report(&mut self, scanner: &Scanner, safe: usize, found: &mut dyn FnMut(u64, Hit)) {
+        let bytes = std::mem::take(&mut self.carry);
+        self.scan(scanner, &bytes, self.offset, safe, found);
+        self.carry = bytes;
+    }
+
+    /// Hits that begin in `bytes[..safe]` and were not reported yet.
+    fn scan(
+        &mut self,
+        scanner: &Scanner,
+        bytes: &[u8],
+        begin: u64,
+        safe: usize,
+        found: &mut dyn FnMut(u64, Hit),
+    ) {
+        let reported = self.reported;
+        let mut last_end = reported;
+        scanner.scan(bytes, &mut |hit| {
+            let at = begin + hit.start as u64;
+            if hit.start < safe && at >= reported {
+                found(at, hit);
+                last_end = begin + hit.end as u64;
+            }
+        });
+        self.reported = last_end.max(begin + safe as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::tests::keys;
+    use dwell_injectors::token::{Carrier, Epoch, TokenId};
+    use proptest::prelude::*;
+
+    fn streamed(bytes: &[u8], cuts: &[usize]) -> Vec<(u64, TokenId)> {
+        let scanner = Scanner::new(keys());
+        let mut stream = Stream::default();
+        let mut hits = Vec::new();
+        let mut take = |at: u64, hit: Hit| hits.extend(hit.id.map(|id| (at, id)));
+        let mut from = 0;
+        for cut in cuts.iter().copied().chain([bytes.len()]) {
+            stream.push(&scanner, &bytes[from..cut.max(from)], &mut take);
+            from = cut.max(from);
+        }
+        stream.finish(&scanner, &mut take);
+        hits
+    }
+
+    fn whole(bytes: &[u8]) -> Vec<(u64, TokenId)> {
+        let mut hits = Vec::new();
+        Scanner::new(keys()).scan(bytes, &mut |hit| {
+            hits.extend(hit.id.map(|id| (hit.start as u64, id)));
+        });
+        hits
+    }
+
+    #[test]
+    fn every_split_point_of_every_form() {
+        let token = keys().mint(Epoch(1), 99).unwrap();
+        for carrier in [Carrier::Text, Carrier::Upper, Carrier::Uuid, Carrier::Ipv6] {
+            let text = format!("{}{}{}", "x ".repeat(60), token.text(carrier), " y".repeat(60));
+            for cut in 0..=text.len() {
+                assert_eq!(streamed(text.as_bytes(), &[cut]), whole(text.as_bytes()), "cut {cut}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunks_find_the_same(
+            gaps in proptest::collection::vec((0usize..100, any::<u32>(), 0u8..4), 0..12),
+            mut cuts in proptest::collection::vec(0usize..1500, 0..40),
+        ) {
+            let mut text = String::new();
+            for (gap, serial, carrier) in gaps {
+                text.push_str(&"-".repeat(gap));
+                let token = keys().mint(Epoch(1), serial >> 4).unwrap();
+                text.push_str(&token.text([Carrier::Text, Carrier::Upper, Carrier::Uuid, Carrier::Ipv6][carrier as usize]));
+            }
+            cuts.iter_mut().for_each(|c| *c = (*c).min(text.len()));
+            cuts.sort_unstable();
+            prop_assert_eq!(streamed(text.as_bytes(), &cuts), whole(text.as_bytes()));
+        }
+    }
+}

@@ -258,10 +258,7 @@ fn run_row(
         config: config.resolved.clone(),
         recipes,
         dialects: sources.dialects.clone(),
-        authorisation: config
-            .authorisation
-            .as_ref()
-            .and_then(|a| serde_json::to_value(a).ok()),
+        authorisation: config.authorisation.as_ref().and_then(|a| serde_json::to_value(a).ok()),
         routes,
         watchers: sources.watchers.clone(),
     }

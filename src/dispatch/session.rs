@@ -47,10 +47,10 @@ impl Session {
     /// Loads and reads everything, but takes no lock and writes nothing: enough for a dry run.
     pub fn prepare(config: Config) -> Result<Session, Failure> {
         let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;
-        let catalogue = Catalogue::load(&config.recipe_folders)
-            .map_err(|e| Failure::User(e.to_string()))?;
-        let dialects = Dialects::load(&config.dialect_folders)
-            .map_err(|e| Failure::User(e.to_string()))?;
+        let catalogue =
+            Catalogue::load(&config.recipe_folders).map_err(|e| Failure::User(e.to_string()))?;
+        let dialects =
+            Dialects::load(&config.dialect_folders).map_err(|e| Failure::User(e.to_string()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -76,7 +76,8 @@ impl Session {
     pub fn open(&mut self, verb: &str) -> Result<Ledger, Failure> {
         let opening = Opening { verb: verb.to_owned() };
         let chain_key = self.keys.chain_key();
-        let ledger = Ledger::open(&self.config.ledger, &chain_key, opening, Arc::clone(&self.clock))?;
+        let ledger =
+            Ledger::open(&self.config.ledger, &chain_key, opening, Arc::clone(&self.clock))?;
         // Opening may have written (recovery): read anew, now that nobody else can write.
         self.fold = Fold::new(None);
         read_all(&self.config, &mut self.fold)?;
@@ -175,11 +176,10 @@ impl Session {
     }
 
     fn build_watcher(&self, name: &str) -> Result<Box<dyn Watcher>, Failure> {
-        let entry = self
-            .config
-            .watchers
-            .get(name)
-            .ok_or_else(|| Failure::Bug(format!("watcher {name} is used but not configured")))?;
+        let entry =
+            self.config.watchers.get(name).ok_or_else(|| {
+                Failure::Bug(format!("watcher {name} is used but not configured"))
+            })?;
         watchers::build(&entry.settings, &self.dialects)
             .map_err(|e| Failure::User(format!("watcher {name}: {e}")))
     }
@@ -225,7 +225,7 @@ impl Session {
             .values()
             .filter_map(|entry| {
                 let name = entry.settings.dialect();
-                self.dialects.get(name).map(|d| (name.to_owned(), d.digest().to_owned()))
+                self.dialects.get(name).map(|d| (name.to_owned(), d.digest.clone()))
             })
             .collect()
     }

@@ -186,7 +186,9 @@ mod tests {
         let forged = format!("{}aaaaaaaaaaaa", keys.epochs()[0].prefix());
         let text = format!(
             "{{\"u\":\"{}\",\"k\":\"AKIA{}\",\"again\":\"{}\",\"f\":\"{forged}\",\"w\":\"x{forged}\"}}",
-            a.text(Carrier::Text), b.text(Carrier::Upper), a.text(Carrier::Uuid)
+            a.text(Carrier::Text),
+            b.text(Carrier::Upper),
+            a.text(Carrier::Uuid)
         );
         let scanner = Scanner::new(keys);
         assert_eq!(scanner.tokens_in(text.as_bytes()), (vec![a.id(), b.id()], true));

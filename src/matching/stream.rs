@@ -25,11 +25,8 @@ impl Stream {
         let carried = self.carry.len();
         self.carry.extend_from_slice(&chunk[..seam_end]);
         let whole_chunk_in_seam = seam_end == chunk.len();
-        let seam_safe = if whole_chunk_in_seam {
-            self.carry.len().saturating_sub(CARRY - 1)
-        } else {
-            carried
-        };
+        let seam_safe =
+            if whole_chunk_in_seam { self.carry.len().saturating_sub(CARRY - 1) } else { carried };
         self.report(scanner, seam_safe, found);
         if whole_chunk_in_seam {
             let keep = self.carry.len().min(CARRY);

@@ -110,12 +110,14 @@ impl EpochKey {
     }
 
     fn tag(&self, serial: u32) -> u32 {
-        let digest = mac(&self.secret, &[b"tag/1", &self.epoch.0.to_be_bytes(), &serial.to_be_bytes()]);
+        let digest =
+            mac(&self.secret, &[b"tag/1", &self.epoch.0.to_be_bytes(), &serial.to_be_bytes()]);
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]])
     }
 
     fn mask(&self, tag: u32) -> u32 {
-        let digest = mac(&self.secret, &[b"mask/1", &self.epoch.0.to_be_bytes(), &tag.to_be_bytes()]);
+        let digest =
+            mac(&self.secret, &[b"mask/1", &self.epoch.0.to_be_bytes(), &tag.to_be_bytes()]);
         u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]) & SERIAL_MASK
     }
 
@@ -225,8 +227,7 @@ impl KeyRing {
     }
 
     fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let unwritable =
-            |source| KeyError::Unwritable { path: path.display().to_string(), source };
+        let unwritable = |source| KeyError::Unwritable { path: path.display().to_string(), source };
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(".new");
         let temporary = PathBuf::from(temporary);

@@ -65,7 +65,8 @@ fn ten_thousand_random_forgeries_are_refused() {
     let key = ring().epochs()[0].clone();
     let mut state = 1u64;
     for _ in 0..10_000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         assert!(key.unseal(state >> 4).is_none());
     }
 }

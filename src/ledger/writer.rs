@@ -9,7 +9,9 @@
 //! queued or new, with an error, until the process ends; the next open finds out.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -157,7 +159,7 @@ impl Ledger {
     pub fn reserve_serials(&self, epoch: Epoch, number: u32) -> Result<u32, LedgerError> {
         let (answer, ticket) = oneshot::channel();
         self.order(Order::Reserve(epoch, number, answer))?;
-        ticket.blocking_recv().unwrap_or_else(|_| Err(self.stopped("its writer has ended")))
+        block_on(ticket).unwrap_or_else(|_| Err(self.stopped("its writer has ended")))
     }
 
     /// The chain's end as of the last commit.
@@ -260,16 +262,33 @@ type Promise = (oneshot::Receiver<Result<Vec<Row>, LedgerError>>, LedgerError);
 
 impl Ticket {
     /// Blocks until the batch is durable; returns the rows as written (sightings classified).
-    /// Not for asynchronous callers: see [`Ticket::done`].
     pub fn wait(self) -> Result<Vec<Row>, LedgerError> {
         let (answer, ended) = self.answer?;
-        answer.blocking_recv().unwrap_or(Err(ended))
+        block_on(answer).unwrap_or(Err(ended))
     }
 
     /// The same for asynchronous callers.
     pub async fn done(self) -> Result<Vec<Row>, LedgerError> {
         let (answer, ended) = self.answer?;
         answer.await.unwrap_or(Err(ended))
+    }
+}
+
+/// Waits for an answer on any thread: the channel's own blocking call panics on a runtime's.
+fn block_on<T>(mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match Pin::new(&mut answer).poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
     }
 }
 

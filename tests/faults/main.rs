@@ -1,0 +1,10 @@
+//! Faults of the machine: killed processes, full disks. Its own binary, because it takes a minute.
+//!
+//! `cargo test --test faults`; more kills with `DWELL_KILLS=1000 cargo test --test faults kill`.
+
+#![allow(clippy::unwrap_used)]
+
+mod child;
+mod disk;
+mod kill;
+mod oracle;

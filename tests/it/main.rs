@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod configs;
 mod detector;
 mod recipes;

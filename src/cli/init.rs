@@ -1,10 +1,11 @@
-//! `dwell init`: a commented configuration and the folders it names. Overwrites nothing.
+//! `dwell init`: a commented configuration, a key and the folders it names. Overwrites nothing.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use dwell_injectors::token::KeyRing;
 use serde_json::json;
 
 use super::Global;
@@ -39,6 +40,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         let made = DirBuilder::new().recursive(true).mode(0o750).create(&folder);
         made.map_err(|e| failed(&folder, e))?;
     }
+    let made = KeyRing::generate().create(&key);
+    made.map_err(|e| Failure::Environment(e.to_string()))?;
     let opened = OpenOptions::new().write(true).create_new(true).open(&file);
     opened
         .and_then(|mut f| f.write_all(configuration().as_bytes()))
@@ -49,9 +52,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let (shown, key) = (file.display(), key.display());
     let text = format!(
         "{shown}: the configuration, commented\n\
+         {key}: the key (mode 0600); keep a copy, without it no token can be told from a forgery\n\
          \n\
          next: edit {shown}, then\n\
-         \x20 dwell key new --file {key}\n\
          \x20 dwell -c {shown} check --connect\n\
          \x20 dwell -c {shown} probe ssh-failed\n\
          \x20 dwell -c {shown} run\n"

@@ -1,14 +1,17 @@
 //! `dwell stop`: the kill switch. Injection ends within a second; watching goes on, because alerts
 //! of what left already are still to come.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use dwell_injectors::stamp::{Clock, SystemClock};
 use serde_json::json;
 
 use super::Global;
 use crate::config::{self, Config};
+use crate::dispatch::outcome::Fold;
 use crate::exit::{Exit, Failure, printable};
+use crate::ledger::{Reader, Row};
 
 /// Arguments of `dwell stop`.
 #[derive(Debug, clap::Args)]
@@ -34,32 +37,75 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     } else {
         std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     }
-    let until = alerts_until(&config);
+    let outstanding = outstanding(&config)?;
     if global.json {
         return super::put_json(&json!({
             "kill_switch": path,
             "stopped": !args.resume,
-            "alerts_until_at_most": until.map(|t| t.to_string()),
+            "outstanding": outstanding,
         }));
     }
-    let text = if args.resume {
+    let mut text = if args.resume {
         format!("{shown} is gone: later runs may inject again\n")
     } else {
-        let until = until.map_or("their horizons end".to_owned(), |t| t.to_string());
         format!(
             "{shown} is there: nothing more is injected\n\
-             alerts of what left already may come until {until} at the latest\n\
-             `dwell leftovers` lists what was left behind; `dwell watch` goes on watching\n\
-             `dwell stop --resume` takes the stop back\n"
+             `dwell watch` goes on watching; `dwell stop --resume` takes the stop back\n"
         )
     };
+    for route in &outstanding {
+        text.push_str(&format!(
+            "{}, {}: {} outstanding, alerts may come until {}\n",
+            route.campaign, route.route, route.canaries, route.until
+        ));
+    }
+    if outstanding.is_empty() {
+        text.push_str("nothing is outstanding\n");
+    }
     super::put(printable(&text).as_bytes())
 }
 
-/// The latest instant at which an alert of a canary that left just now is still waited for.
-fn alerts_until(config: &Config) -> Option<jiff::Timestamp> {
-    let longest = config.routes.iter().flat_map(|r| &r.expectations).map(|e| e.horizon).max();
-    let now = jiff::Timestamp::from_nanosecond(SystemClock::new().now().wall_ns.into()).ok()?;
-    let rounded = Duration::from_secs(longest?.as_secs() + 1);
-    now.checked_add(rounded).ok()?.round(jiff::Unit::Second).ok()
+/// Canaries of one route whose alerts may still come.
+#[derive(serde::Serialize)]
+struct Outstanding {
+    campaign: String,
+    route: String,
+    canaries: u64,
+    until: String,
+}
+
+/// What the ledger says is outstanding now. A ledger that is not there yet holds nothing.
+fn outstanding(config: &Config) -> Result<Vec<Outstanding>, Failure> {
+    if !config.ledger.exists() {
+        return Ok(Vec::new());
+    }
+    let mut fold = Fold::new(None);
+    let mut campaigns = BTreeSet::new();
+    Reader::open(&config.ledger)?.rows(|_, row| {
+        if let Row::Run(run) = &row {
+            campaigns.insert(run.campaign.clone());
+        }
+        fold.apply(&row);
+        ControlFlow::Continue(())
+    })?;
+    let now = fold.place(&SystemClock::new().now());
+    let mut found = Vec::new();
+    for campaign in &campaigns {
+        let Some(mut whole) = fold.assess_at(Some(campaign), now) else { continue };
+        for route in std::mem::take(&mut whole.routes) {
+            let name = route.plan.name.clone();
+            whole.routes = vec![route];
+            if let (canaries @ 1.., Some(until)) = whole.outstanding() {
+                let until = jiff::Timestamp::from_nanosecond(until.into()).unwrap_or_default();
+                let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
+                found.push(Outstanding {
+                    campaign: campaign.clone(),
+                    route: name,
+                    canaries,
+                    until,
+                });
+            }
+        }
+    }
+    Ok(found)
 }

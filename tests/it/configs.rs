@@ -74,6 +74,9 @@ fn init_writes_what_check_accepts_and_overwrites_nothing() {
     assert_eq!(made.status.code(), Some(0), "{}", text(&made.stderr));
     assert!(text(&made.stdout).contains("next:"));
     let file = folder.path().join("new/dwell.toml");
+    let key = folder.path().join("new/dwell.key");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
     let before = std::fs::read(&file).unwrap();
     let checked = dwell(folder.path(), &["-c", "new/dwell.toml", "check"]);
     assert_eq!(checked.status.code(), Some(0), "{}", text(&checked.stderr));

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dwell_injectors::kafka_settings::KafkaSecurity;
 use dwell_injectors::secret::SecretRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,12 @@ pub enum WatcherSettings {
         topic: String,
         /// How its records are read.
         dialect: String,
+        /// Encryption and authentication. Default: none of either.
+        #[serde(default)]
+        security: KafkaSecurity,
+        /// Further librdkafka properties; none that holds a secret.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        properties: BTreeMap<String, String>,
     },
     /// Listens for alerts that a product posts.
     Webhook {

@@ -1,0 +1,396 @@
+//! Reads a Kafka topic, from offsets that it names itself.
+//!
+//! Invariants:
+//!
+//! - The starting offsets are asked for and named before the watcher is ready, so that the first
+//!   record after that is read. No group is joined and no offset committed: the position is in our
+//!   ledger alone, beside what it led to.
+//! - A look is complete when every partition has been read up to the high watermark that was asked
+//!   for after the look began. Asking is done on a thread of its own, so that no record waits for it.
+//! - Brokers that do not answer are a blind span of the target; since offsets stay, what happened
+//!   meanwhile is read afterwards and the span is recovered. Records that retention removed before
+//!   they were read are a span that nothing recovers.
+//!
+//! Not promised: tokens in record keys or headers, and record times (a sighting's time is ours).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use dwell_injectors::kafka_settings::KafkaProperties;
+use dwell_injectors::stamp::Stamp;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::{Message, Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::intake::{Intake, Mark};
+use super::{WatchContext, WatchError, Watcher};
+use crate::dialects::Dialect;
+
+/// How long brokers may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(5);
+/// Distance of questions about the ends of the partitions.
+const ASK: Duration = Duration::from_secs(1);
+/// How soon a stop is noticed.
+const NAP: Duration = Duration::from_millis(100);
+
+/// The Kafka watcher.
+pub(super) struct KafkaWatcher {
+    pub topic: String,
+    pub brokers: Vec<String>,
+    pub properties: KafkaProperties,
+    pub dialect: Arc<Dialect>,
+}
+
+/// Next offset of each partition.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+struct Position {
+    topic: String,
+    next: BTreeMap<i32, i64>,
+}
+
+/// First and next offset of a partition at the broker.
+type Ends = BTreeMap<i32, (i64, i64)>;
+
+/// Brokers' answer, and when it was asked for.
+struct Answer {
+    asked: Stamp,
+    ends: Result<Ends, Unanswered>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Unanswered {
+    /// In the library's words.
+    pub reason: String,
+    /// True when the configuration has to change.
+    pub ours: bool,
+}
+
+impl KafkaWatcher {
+    fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
+        let mut config = ClientConfig::new();
+        for (name, value) in self.properties.iter() {
+            config.set(name, value);
+        }
+        config
+            // The library wants a name here; without subscription or commit no group comes to be.
+            .set("group.id", format!("watch-{}", self.topic))
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set("allow.auto.create.topics", "false")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
+            .set("fetch.min.bytes", "1")
+            .set("fetch.error.backoff.ms", "100")
+            .set("reconnect.backoff.max.ms", "1000")
+            .set("queued.max.messages.kbytes", "16384")
+            .set_log_level(RDKafkaLogLevel::Critical);
+        config.create()
+    }
+
+    /// Asks for the ends of all partitions once, and reads nothing.
+    pub fn try_once(&self) -> Result<usize, Unanswered> {
+        let consumer =
+            self.consumer().map_err(|e| Unanswered { reason: e.to_string(), ours: true })?;
+        ends(&consumer, &self.topic).map(|ends| ends.len())
+    }
+}
+
+impl Watcher for KafkaWatcher {
+    fn source(&self) -> String {
+        format!("kafka {}/{}", self.brokers.join(","), self.topic)
+    }
+
+    fn push(&self) -> bool {
+        false
+    }
+
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(5)
+    }
+
+    fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
+        let consumer = self.consumer().map_err(|e| WatchError::Environment {
+            watcher: context.name.clone(),
+            reason: format!("the Kafka library refuses the settings: {e}"),
+        })?;
+        let consumer = Arc::new(consumer);
+        let (answers, inbox) = bounded(1);
+        let asker = Asker {
+            consumer: consumer.clone(),
+            topic: self.topic.clone(),
+            context: context.clone(),
+            answers,
+        };
+        let thread = std::thread::Builder::new()
+            .name("kafka ends".to_owned())
+            .spawn(move || asker.run())
+            .map_err(|e| WatchError::Environment {
+                watcher: context.name.clone(),
+                reason: format!("cannot start a thread: {e}; raise the limit of processes"),
+            })?;
+        let (intake, mark) = Intake::open(context, self.dialect)?;
+        let reader = Reader::new(consumer, self.topic, intake, mark);
+        let ended = reader.run(&inbox);
+        // The asker ends when nobody takes its answers.
+        drop(inbox);
+        let _ = thread.join();
+        ended
+    }
+}
+
+/// Asks for the ends again and again until nobody listens.
+struct Asker {
+    consumer: Arc<BaseConsumer>,
+    topic: String,
+    context: WatchContext,
+    answers: Sender<Answer>,
+}
+
+impl Asker {
+    fn run(self) {
+        loop {
+            let begin = Instant::now();
+            let asked = self.context.clock.now();
+            let ends = ends(&self.consumer, &self.topic);
+            if self.answers.send(Answer { asked, ends }).is_err() {
+                return;
+            }
+            while begin.elapsed() < ASK {
+                if self.context.stop.load(Ordering::Relaxed) {
+                    return;
+                }
+                std::thread::sleep(NAP.min(ASK.saturating_sub(begin.elapsed())));
+            }
+        }
+    }
+}
+
+fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Ends, Unanswered> {
+    let target = |e: KafkaError| Unanswered { reason: e.to_string(), ours: false };
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(target)?;
+    let found = metadata.topics().iter().find(|t| t.name() == topic);
+    let Some(found) = found.filter(|t| t.error().is_none() && !t.partitions().is_empty()) else {
+        let code = found.and_then(|t| t.error()).map(|e| format!(": {}", Code::from(e)));
+        let code = code.unwrap_or_default();
+        let reason = format!("the brokers show no topic {topic:?}{code}; check `topic` and rights");
+        return Err(Unanswered { reason, ours: true });
+    };
+    let mut ends = Ends::new();
+    for partition in found.partitions() {
+        let (low, high) =
+            consumer.fetch_watermarks(topic, partition.id(), ANSWER).map_err(target)?;
+        ends.insert(partition.id(), (low, high));
+    }
+    Ok(ends)
+}
+
+/// Reads records and keeps the look.
+struct Reader {
+    consumer: Arc<BaseConsumer>,
+    topic: String,
+    intake: Intake,
+    /// What the run before left.
+    before: Option<Position>,
+    next: BTreeMap<i32, i64>,
+    /// Partitions whose end the library has reported since their last record.
+    at_end: BTreeMap<i32, bool>,
+    /// Ends that are still to be reached for the look that began at the stamp.
+    goal: Option<(Stamp, Ends)>,
+    /// The last answer and the one before it.
+    last: Ends,
+    earlier: Ends,
+    first: bool,
+}
+
+impl Reader {
+    fn new(
+        consumer: Arc<BaseConsumer>,
+        topic: String,
+        intake: Intake,
+        mark: Option<Mark>,
+    ) -> Reader {
+        let before = mark
+            .and_then(|m| serde_json::from_value::<Position>(m.position).ok())
+            .filter(|p| p.topic == topic);
+        Reader {
+            consumer,
+            topic,
+            intake,
+            before,
+            next: BTreeMap::new(),
+            at_end: BTreeMap::new(),
+            goal: None,
+            last: Ends::new(),
+            earlier: Ends::new(),
+            first: true,
+        }
+    }
+
+    fn run(mut self, answers: &Receiver<Answer>) -> Result<(), WatchError> {
+        while !self.intake.stopping() {
+            if let Ok(answer) = answers.try_recv() {
+                self.answered(answer)?;
+            }
+            self.read()?;
+            self.reach();
+            if self.intake.pending() {
+                self.intake.commit(&self.position())?;
+            }
+            self.intake.healthy()?;
+        }
+        let position = self.position();
+        self.intake.close(&position)
+    }
+
+    fn position(&self) -> Value {
+        let position = Position { topic: self.topic.clone(), next: self.next.clone() };
+        serde_json::to_value(position).unwrap_or_default()
+    }
+
+    /// Reads what has arrived, at most a batch.
+    fn read(&mut self) -> Result<(), WatchError> {
+        let consumer = self.consumer.clone();
+        let mut wait = NAP;
+        for _ in 0..1000 {
+            match consumer.poll(wait) {
+                None => return Ok(()),
+                Some(Ok(message)) => {
+                    let observed = self.intake.now();
+                    if let Some(payload) = message.payload() {
+                        self.intake.message(payload, observed, None);
+                    }
+                    self.next.insert(message.partition(), message.offset() + 1);
+                    self.at_end.insert(message.partition(), false);
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.at_end.insert(partition, true);
+                }
+                Some(Err(error)) => self.complaint(&error)?,
+            }
+            if self.intake.full() {
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// An error while reading. Those that last show in the answers about the ends.
+    fn complaint(&mut self, error: &KafkaError) -> Result<(), WatchError> {
+        tracing::debug!(%error, "while reading");
+        let code = error.rdkafka_error_code();
+        if matches!(code, Some(Code::AutoOffsetReset | Code::OffsetOutOfRange)) {
+            // Known from the next answer: the first offset has moved past ours.
+            self.goal = None;
+        }
+        Ok(())
+    }
+
+    fn answered(&mut self, answer: Answer) -> Result<(), WatchError> {
+        let ends = match answer.ends {
+            Ok(ends) => ends,
+            Err(trouble) => {
+                let from = self.intake.looked().unwrap_or(answer.asked);
+                self.intake.blind(from, trouble.reason, trouble.ours);
+                self.goal = None;
+                return Ok(());
+            }
+        };
+        if self.place(&ends, answer.asked) {
+            self.assign()?;
+            let position = self.position();
+            self.intake.commit(&position)?;
+            self.intake.ready();
+        }
+        if self.goal.is_none() {
+            self.goal = Some((answer.asked, ends.clone()));
+        }
+        self.earlier = std::mem::replace(&mut self.last, ends);
+        Ok(())
+    }
+
+    /// Gives every partition a next offset. True when the assignment has changed.
+    fn place(&mut self, ends: &Ends, now: Stamp) -> bool {
+        let mut changed = false;
+        let mut removed = false;
+        for (&partition, &(low, high)) in ends {
+            let known = self.next.get(&partition).copied();
+            let before = self.before.as_ref().and_then(|b| b.next.get(&partition).copied());
+            // A record may have been read after the ends were asked for: an end below our position
+            // means something only at the start, or when it went back.
+            let back = self.last.get(&partition).is_some_and(|(_, end)| high < *end);
+            let wanted = match (known.or(before), self.before.is_some() || !self.first) {
+                // Retention went past us, or the topic was made anew.
+                (Some(offset), _)
+                    if offset < low || (offset > high && (known.is_none() || back)) =>
+                {
+                    removed = true;
+                    low
+                }
+                (Some(offset), _) => offset,
+                // A partition that came later is read from its first record.
+                (None, true) => low,
+                (None, false) => high,
+            };
+            if known != Some(wanted) {
+                self.next.insert(partition, wanted);
+                changed = true;
+            }
+        }
+        if let (true, Some(from)) = (removed, self.intake.looked()) {
+            let reason = "records were removed from the topic before they could be read";
+            self.intake.lost(from, now, reason, self.first);
+        }
+        changed
+    }
+
+    fn assign(&mut self) -> Result<(), WatchError> {
+        let mut list = TopicPartitionList::new();
+        for (&partition, &offset) in &self.next {
+            // Fails only for offsets below zero, which brokers do not give.
+            let _ = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
+        }
+        self.at_end.clear();
+        self.consumer.assign(&list).map_err(|e| WatchError::Environment {
+            watcher: self.intake.context.name.clone(),
+            reason: format!("the Kafka library refuses the offsets: {e}"),
+        })
+    }
+
+    /// Records the look once its goal is reached.
+    fn reach(&mut self) {
+        let Some((from, goal)) = &self.goal else { return };
+        // The last records of a partition may be markers that no reader is given: then the library
+        // reports the end and the watermark stands still.
+        let reached = goal.iter().all(|(partition, (_, high))| {
+            let next = self.next.get(partition).copied().unwrap_or(0);
+            let still = self.earlier.get(partition) == self.last.get(partition);
+            next >= *high || (still && self.at_end.get(partition) == Some(&true))
+        });
+        if !reached {
+            return;
+        }
+        let from = *from;
+        self.goal = None;
+        self.intake.see(from, true);
+        let now = self.intake.now();
+        if self.first || self.intake.look_due(&now) {
+            let position = self.position();
+            let unbroken = !self.first || self.before.is_some();
+            self.intake.look(from, now, unbroken, &position);
+            self.first = false;
+        } else {
+            self.intake.note_look(now);
+        }
+    }
+}

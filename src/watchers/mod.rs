@@ -29,6 +29,8 @@ use crate::ledger::{Ledger, Stage};
 mod committer;
 mod file;
 mod intake;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod poll;
 mod probe;
 mod settings;
@@ -143,6 +145,32 @@ pub fn build(
             };
             Ok(Box::new(poll::PollWatcher::new(settings, dialect)?))
         }
-        _ => Err(SettingsError::new("type", format!("{} is not available yet", settings.kind()))),
+        WatcherSettings::Kafka { brokers, topic, security, properties, .. } => {
+            build_kafka((brokers, topic), security, properties, dialect)
+        }
     }
+}
+
+#[cfg(feature = "kafka")]
+fn build_kafka(
+    (brokers, topic): (&[String], &str),
+    security: &dwell_injectors::kafka_settings::KafkaSecurity,
+    further: &std::collections::BTreeMap<String, String>,
+    dialect: Arc<crate::dialects::Dialect>,
+) -> Result<Box<dyn Watcher>, SettingsError> {
+    let properties =
+        dwell_injectors::kafka_settings::connection_properties(brokers, security, further)
+            .map_err(|e| SettingsError::new("security", e.to_string()))?;
+    let (topic, brokers) = (topic.to_owned(), brokers.to_vec());
+    Ok(Box::new(kafka::KafkaWatcher { topic, brokers, properties, dialect }))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn build_kafka(
+    _: (&[String], &str),
+    _: &dwell_injectors::kafka_settings::KafkaSecurity,
+    _: &std::collections::BTreeMap<String, String>,
+    _: Arc<crate::dialects::Dialect>,
+) -> Result<Box<dyn Watcher>, SettingsError> {
+    Err(SettingsError::new("type", "this binary was built without `kafka`; build it with it"))
 }

@@ -8,6 +8,8 @@ pub mod exit;
 pub mod ledger;
 pub mod matching;
 pub mod rehearsal;
+pub mod report;
 pub mod schedule;
+pub mod stats;
 pub mod watchers;
 pub mod web;

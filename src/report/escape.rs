@@ -1,0 +1,100 @@
+//! Foreign text made inert: the only place that opens it, once per output format.
+//!
+//! Foreign is everything that came from a target, a SIEM, an alert or a reply: rule names, reasons,
+//! excerpts. What comes out cannot move a cursor, start a tag, a formula or an entity, hide behind
+//! bidirectional or zero-width characters, or break a line.
+
+/// Control, bidirectional and invisible characters become visible code points: `\u{202e}`.
+fn visible(text: &str, out: &mut String, mut plain: impl FnMut(char, &mut String)) {
+    for c in text.chars() {
+        let hidden = c.is_control()
+            || matches!(c,
+                '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if hidden => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            _ => plain(c, out),
+        }
+    }
+}
+
+/// For a terminal or a log line: one line, nothing that a terminal would obey.
+pub fn terminal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    visible(text, &mut out, |c, out| out.push(c));
+    out
+}
+
+/// For HTML text and quoted attribute values.
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    visible(text, &mut out, |c, out| match c {
+        '&' => out.push_str("&amp;"),
+        '<' => out.push_str("&lt;"),
+        '>' => out.push_str("&gt;"),
+        '"' => out.push_str("&quot;"),
+        '\'' => out.push_str("&#39;"),
+        other => out.push(other),
+    });
+    out
+}
+
+/// For a text cell of a CSV file that somebody may open in a spreadsheet: what would start a formula
+/// gets an apostrophe in front. Quoting is left to the CSV writer.
+pub fn csv(text: &str) -> String {
+    let plain = terminal(text);
+    // Spreadsheets trim blanks first, and take full-width signs too.
+    let risky = plain.trim_start().starts_with([
+        '=', '+', '-', '@', '|', '%', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ]);
+    if risky || plain.starts_with("\\t") || plain.starts_with("\\r") {
+        format!("'{plain}")
+    } else {
+        plain
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What attackers put into a user name or a rule's title.
+    pub(crate) const HOSTILE: [&str; 12] = [
+        "<script>alert(1)</script>",
+        "\" onmouseover=\"x",
+        "'><img src=x onerror=x>",
+        "\u{1b}[2J\u{1b}]0;title\u{7}",
+        "\u{1b}]8;;http://x\u{1b}\\link",
+        "=HYPERLINK(\"http://x\")",
+        "  +1+1",
+        "-2+3",
+        "@SUM(A1)",
+        "line\r\nbreak\0nul",
+        "safe\u{202e}txt.exe\u{200b}",
+        "&amp;&#60;",
+    ];
+
+    #[test]
+    fn hostile_text_is_inert_everywhere() {
+        for text in HOSTILE {
+            let line = terminal(text);
+            assert!(!line.chars().any(char::is_control), "{line:?}");
+            assert!(!line.contains(['\u{202e}', '\u{200b}']));
+            let page = html(text);
+            assert!(!page.contains(['<', '>', '"', '\'']), "{page}");
+            let cell = csv(text);
+            assert!(!cell.trim_start().starts_with(['=', '+', '-', '@']), "{cell}");
+        }
+    }
+
+    #[test]
+    fn plain_text_stays_as_it_is() {
+        for text in ["SSH brute force", "Ünïcödé 规则", "a-b", "5710"] {
+            assert_eq!((terminal(text), csv(text)), (text.to_owned(), text.to_owned()));
+        }
+    }
+}

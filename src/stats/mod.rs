@@ -1,0 +1,22 @@
+//! The statistics: pure functions of observations.
+//!
+//! - [`survival`]: Kaplan-Meier with bands, quantiles and restricted mean.
+//! - [`proportion`]: shares with exact intervals, and how many canaries a claim needs.
+//! - [`histogram`]: what the detected ones alone look like, per stage.
+//!
+//! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
+//! clock or rounds for display.
+
+pub mod histogram;
+pub mod proportion;
+pub mod survival;
+
+use statrs::distribution::{ContinuousCDF, Normal};
+
+/// Two-sided standard normal quantile for a confidence level: 1.96 for 0.95.
+pub fn z_two_sided(confidence: f64) -> f64 {
+    match Normal::new(0.0, 1.0) {
+        Ok(normal) => normal.inverse_cdf(0.5 + confidence / 2.0),
+        Err(_) => f64::NAN,
+    }
+}

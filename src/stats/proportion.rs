@@ -1,0 +1,132 @@
+//! Shares with exact intervals, and how many canaries a claim needs.
+//!
+//! Clopper and Pearson 1934: the limits are quantiles of beta distributions, and the coverage is
+//! guaranteed, which is why every claim rests on them.
+
+use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
+
+/// An interval for a share, both ends between 0 and 1.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, schemars::JsonSchema)]
+pub struct ShareInterval {
+    /// Lower confidence limit.
+    pub lower: f64,
+    /// Upper confidence limit.
+    pub upper: f64,
+}
+
+/// Two-sided Clopper-Pearson interval for `x` of `n`; the whole of `[0, 1]` for `n = 0`.
+pub fn clopper_pearson(x: u64, n: u64, confidence: f64) -> ShareInterval {
+    let half = (1.0 - confidence) / 2.0;
+    ShareInterval { lower: exact_lower(x, n, half), upper: exact_upper(x, n, half) }
+}
+
+/// One-sided lower limit: with this confidence the share is at least this.
+pub fn lower_limit(x: u64, n: u64, confidence: f64) -> f64 {
+    exact_lower(x, n, 1.0 - confidence)
+}
+
+/// One-sided upper limit: with this confidence the share is at most this.
+pub fn upper_limit(x: u64, n: u64, confidence: f64) -> f64 {
+    exact_upper(x, n, 1.0 - confidence)
+}
+
+fn exact_lower(x: u64, n: u64, tail: f64) -> f64 {
+    if x == 0 || n == 0 {
+        return 0.0;
+    }
+    beta_quantile(tail, x as f64, n.saturating_sub(x) as f64 + 1.0).unwrap_or(0.0)
+}
+
+fn exact_upper(x: u64, n: u64, tail: f64) -> f64 {
+    if x >= n {
+        return 1.0;
+    }
+    beta_quantile(1.0 - tail, x as f64 + 1.0, (n - x) as f64).unwrap_or(1.0)
+}
+
+/// Quantile of a beta distribution by bisection on its distribution function: it does not depend on
+/// how well a library inverts it.
+fn beta_quantile(p: f64, a: f64, b: f64) -> Option<f64> {
+    let beta = Beta::new(a, b).ok()?;
+    let (mut low, mut high) = (0.0f64, 1.0f64);
+    for _ in 0..100 {
+        let middle = f64::midpoint(low, high);
+        if beta.cdf(middle) < p {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(f64::midpoint(low, high))
+}
+
+/// Fewest canaries that carry "quantile `p` lies below X with this confidence" when at most `misses`
+/// of them are late or missed. `None` beyond a million.
+///
+/// The smallest n with P(Bin(n, 1 - p) <= misses) <= 1 - confidence.
+pub fn canaries_needed(p: f64, confidence: f64, misses: u64) -> Option<u64> {
+    let carries =
+        |n: u64| Binomial::new(1.0 - p, n).is_ok_and(|b| b.cdf(misses) <= 1.0 - confidence);
+    let mut high = misses + 1;
+    while !carries(high) {
+        high = high.checked_mul(2).filter(|n| *n <= 1 << 20)?;
+    }
+    let mut low = high / 2;
+    while low + 1 < high {
+        let middle = u64::midpoint(low, high);
+        if carries(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Some(high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(actual: f64, golden: f64) {
+        assert!((actual - golden).abs() < 1e-10, "{actual} is not {golden}");
+    }
+
+    #[test]
+    fn clopper_pearson_equals_statsmodels_to_ten_digits() {
+        for (x, n, low, high, one_sided) in [
+            (0, 10, 0.0, 0.3084971078, 0.2588655509),
+            (0, 59, 0.0, 0.0606089010, 0.0495076099),
+            (0, 300, 0.0, 0.0122209747, 0.0099360819),
+            (1, 93, 0.0002721974, 0.0584581645, 0.0499939784),
+            (3, 20, 0.0320709372, 0.3789268265, 0.3436638043),
+            (57, 59, 0.8828515361, 0.9958680670, 0.9939436104),
+            (95, 100, 0.8871650889, 0.9835681208, 0.9800944363),
+        ] {
+            let exact = clopper_pearson(x, n, 0.95);
+            close(exact.lower, low);
+            close(exact.upper, high);
+            close(upper_limit(x, n, 0.95), one_sided);
+        }
+        assert_eq!(clopper_pearson(0, 0, 0.95), ShareInterval { lower: 0.0, upper: 1.0 });
+        close(lower_limit(59, 59, 0.95), 1.0 - 0.0495076099);
+    }
+
+    #[test]
+    fn planning_integers() {
+        for (p, confidence, row) in [
+            (0.5, 0.95, [5, 8, 11, 13, 16, 18]),
+            (0.9, 0.90, [22, 38, 52, 65, 78, 91]),
+            (0.9, 0.95, [29, 46, 61, 76, 89, 103]),
+            (0.9, 0.99, [44, 64, 81, 97, 113, 127]),
+            (0.95, 0.95, [59, 93, 124, 153, 181, 208]),
+            (0.95, 0.90, [45, 77, 105, 132, 158, 184]),
+            (0.95, 0.99, [90, 130, 165, 198, 229, 259]),
+            (0.99, 0.95, [299, 473, 628, 773, 913, 1049]),
+        ] {
+            for (misses, wanted) in (0..).zip(row) {
+                let found = canaries_needed(p, confidence, misses);
+                assert_eq!(found, Some(wanted), "p {p} confidence {confidence} misses {misses}");
+            }
+        }
+    }
+}

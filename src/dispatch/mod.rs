@@ -10,7 +10,7 @@ mod departures;
 pub mod outcome;
 pub mod plan;
 pub mod run;
-// pub mod session;
+pub mod session;
 mod timing;
 pub mod watching;
 

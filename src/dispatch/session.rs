@@ -225,7 +225,7 @@ impl Session {
             .values()
             .filter_map(|entry| {
                 let name = entry.settings.dialect();
-                self.dialects.get(name).map(|d| (name.to_owned(), d.digest.clone()))
+                self.dialects.get(name).ok().map(|d| (name.to_owned(), d.digest.clone()))
             })
             .collect()
     }

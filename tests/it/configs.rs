@@ -162,3 +162,33 @@ fn a_reader_that_goes_away_is_no_panic() {
     child.wait().unwrap();
     assert_eq!(complaint, "");
 }
+
+#[test]
+fn every_test_that_the_readme_names_exists() {
+    fn collect(folder: &Path, text: &mut String) {
+        for entry in folder.read_dir().unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, text);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                text.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut code = String::new();
+    for folder in ["src", "tests", "injectors/src"] {
+        collect(&root().join(folder), &mut code);
+    }
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let mut promises = 0;
+    for line in readme.lines().filter(|line| line.starts_with("| P")) {
+        promises += 1;
+        let cell = line.rsplit('|').nth(1).unwrap();
+        let named: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test: {line}");
+        for name in named {
+            assert!(code.contains(&format!("fn {name}(")), "{name} is no test");
+        }
+    }
+    assert_eq!(promises, 10);
+}

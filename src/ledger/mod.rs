@@ -16,7 +16,7 @@
 //! - What [`Ticket::wait`] or [`Ticket::done`] has confirmed is on disk (`synchronous = FULL`).
 //! - One writer at a time, by a lock that the kernel releases; readers lock nothing.
 //! - After a failed write nothing is accepted any more: it stops rather than lies.
-//! - At open, everything that a crash left undecided is decided ([`recovery`]).
+//! - At open, everything that a crash left undecided is decided (`recovery`).
 //! - Reading checks every row; rows that were committed and are gone are an error.
 //!
 //! Not promised: that a malicious *owner* of the key did not rewrite the ledger, or that rows cut off

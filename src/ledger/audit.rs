@@ -7,7 +7,6 @@ use std::path::Path;
 use rusqlite::params;
 use sha2::{Digest, Sha256};
 
-use super::sqlite::kind_of;
 use super::{Head, LedgerError, Reader, Row};
 
 /// What an audit found.
@@ -81,7 +80,7 @@ fn read(
         } else {
             match stored.decode() {
                 Err(reason) => Some(reason),
-                Ok(row) if kind_of(&row) != stored.kind => {
+                Ok(row) if row.kind() != stored.kind => {
                     Some(format!("row {} is filed as `{}`", found.seq, stored.kind))
                 }
                 Ok(row) => {

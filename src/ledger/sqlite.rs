@@ -246,26 +246,6 @@ pub(super) fn canary_of(row: &Row) -> Option<TokenId> {
     }
 }
 
-/// The name under which a row is filed: its `k`.
-pub(super) fn kind_of(row: &Row) -> &'static str {
-    match row {
-        Row::Opened(_) => "opened",
-        Row::Run(_) => "run",
-        Row::Intent(_) => "intent",
-        Row::Receipt(_) => "receipt",
-        Row::Withdrawn(_) => "withdrawn",
-        Row::Sighting(_) => "sighting",
-        Row::Look(_) => "look",
-        Row::Blind(_) => "blind",
-        Row::Proven(_) => "proven",
-        Row::Stray(_) => "stray",
-        Row::Control(_) => "control",
-        Row::Clock(_) => "clock",
-        Row::Verify(_) => "verify",
-        Row::Ended(_) => "ended",
-    }
-}
-
 pub(super) fn read_head(connection: &Connection, writer: u32) -> rusqlite::Result<Option<Head>> {
     connection
         .query_row("SELECT seq, mac FROM writers WHERE writer = ?1", [writer], |row| {
@@ -300,7 +280,7 @@ impl Store for SqliteStore {
         let body = serde_json::to_string(row).map_err(|e| {
             LedgerError::store(&self.path, format!("a row does not serialise: {e}"))
         })?;
-        let kind = kind_of(row);
+        let kind = row.kind();
         let head = self.head.next(&self.key, kind, &body);
         self.run(
             "append a row",

@@ -55,7 +55,6 @@ pub(super) struct Intake {
     strays: BTreeMap<StrayClass, Stray>,
     proven: bool,
     records: u64,
-    unreadable: u64,
     looked: Option<Stamp>,
     last_row: Option<Stamp>,
     busy: Stamp,
@@ -84,7 +83,6 @@ impl Intake {
             strays: BTreeMap::new(),
             proven: false,
             records: 0,
-            unreadable: 0,
             last_row: None,
             blind,
             committer,
@@ -118,7 +116,6 @@ impl Intake {
             Ok(parts) => parts,
             Err(_) => {
                 self.records += 1;
-                self.unreadable += 1;
                 return self.whole(bytes, &ids, observed, not_before);
             }
         };
@@ -266,11 +263,6 @@ impl Intake {
         self.looked = Some(to);
     }
 
-    /// Records a look that was broken off.
-    pub fn broken_look(&mut self, from: Stamp, to: Stamp, position: &Value) {
-        self.look_row(from, to, false, false, position);
-    }
-
     fn look_row(&mut self, from: Stamp, to: Stamp, complete: bool, unbroken: bool, at: &Value) {
         let records = std::mem::take(&mut self.records);
         self.last_row = Some(to);
@@ -335,11 +327,6 @@ impl Intake {
             ours,
             recovered: false,
         }));
-    }
-
-    /// Messages that the dialect could not read so far.
-    pub fn unreadable(&self) -> u64 {
-        self.unreadable
     }
 
     /// True when the batch should be handed over now.

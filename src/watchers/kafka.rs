@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use dwell_injectors::kafka_settings::KafkaProperties;
+use dwell_injectors::kafka_settings::{KafkaProperties, KafkaSecurity, connection_properties};
 use dwell_injectors::stamp::Stamp;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::intake::{Intake, Mark};
-use super::{WatchContext, WatchError, Watcher};
+use super::{SettingsError, WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
 
 /// How long brokers may take to answer a question.
@@ -42,10 +42,10 @@ const NAP: Duration = Duration::from_millis(100);
 
 /// The Kafka watcher.
 pub(super) struct KafkaWatcher {
-    pub topic: String,
-    pub brokers: Vec<String>,
-    pub properties: KafkaProperties,
-    pub dialect: Arc<Dialect>,
+    topic: String,
+    brokers: Vec<String>,
+    properties: KafkaProperties,
+    dialect: Arc<Dialect>,
 }
 
 /// Next offset of each partition.
@@ -74,6 +74,18 @@ pub(super) struct Unanswered {
 }
 
 impl KafkaWatcher {
+    pub fn new(
+        (brokers, topic): (&[String], &str),
+        security: &KafkaSecurity,
+        further: &BTreeMap<String, String>,
+        dialect: Arc<Dialect>,
+    ) -> Result<KafkaWatcher, SettingsError> {
+        let properties = connection_properties(brokers, security, further)
+            .map_err(|e| SettingsError::new("security", e.to_string()))?;
+        let (topic, brokers) = (topic.to_owned(), brokers.to_vec());
+        Ok(KafkaWatcher { topic, brokers, properties, dialect })
+    }
+
     fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
         let mut config = ClientConfig::new();
         for (name, value) in self.properties.iter() {

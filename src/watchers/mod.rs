@@ -153,16 +153,12 @@ pub fn build(
 
 #[cfg(feature = "kafka")]
 fn build_kafka(
-    (brokers, topic): (&[String], &str),
+    place: (&[String], &str),
     security: &dwell_injectors::kafka_settings::KafkaSecurity,
     further: &std::collections::BTreeMap<String, String>,
     dialect: Arc<crate::dialects::Dialect>,
 ) -> Result<Box<dyn Watcher>, SettingsError> {
-    let properties =
-        dwell_injectors::kafka_settings::connection_properties(brokers, security, further)
-            .map_err(|e| SettingsError::new("security", e.to_string()))?;
-    let (topic, brokers) = (topic.to_owned(), brokers.to_vec());
-    Ok(Box::new(kafka::KafkaWatcher { topic, brokers, properties, dialect }))
+    Ok(Box::new(kafka::KafkaWatcher::new(place, security, further, dialect)?))
 }
 
 #[cfg(not(feature = "kafka"))]

@@ -1,17 +1,16 @@
 //! Whether a watcher could look, without recording anything: for `dwell check --connect`.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::net::TcpListener;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
+use dwell_injectors::kafka_settings::KafkaSecurity;
 use dwell_injectors::stamp::Clock;
 
 use super::{WatcherSettings, build, poll};
-use crate::dialects::Dialects;
-
-/// How long one address may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(5);
+use crate::dialects::{Dialect, Dialects};
 
 /// What was found in words, or what is wrong and the next step. Either may hold foreign text.
 pub fn probe(
@@ -23,7 +22,10 @@ pub fn probe(
     build(settings, dialects).map_err(|e| e.to_string())?;
     match settings {
         WatcherSettings::File { path, .. } => file(path),
-        WatcherSettings::Kafka { brokers, .. } => broker(brokers),
+        WatcherSettings::Kafka { brokers, topic, security, properties, .. } => {
+            let dialect = dialects.get(settings.dialect()).map_err(|e| e.to_string())?;
+            topic_ends((brokers, topic), security, properties, dialect)
+        }
         WatcherSettings::Webhook { listen, .. } => TcpListener::bind(listen)
             .map(|_| format!("{listen} is free"))
             .map_err(|e| format!("cannot listen on {listen}: {e}; choose another port")),
@@ -63,16 +65,28 @@ fn file(path: &Path) -> Result<String, String> {
     }
 }
 
-fn broker(brokers: &[String]) -> Result<String, String> {
-    let mut last = String::new();
-    for broker in brokers {
-        let addresses = broker.to_socket_addrs().into_iter().flatten();
-        for address in addresses {
-            match TcpStream::connect_timeout(&address, TIMEOUT) {
-                Ok(_) => return Ok(format!("{broker} accepts connections")),
-                Err(e) => last = format!("{broker}: {e}"),
-            }
-        }
+/// Asks for the ends of the topic's partitions; reads no record and commits no offset.
+#[cfg(feature = "kafka")]
+fn topic_ends(
+    place: (&[String], &str),
+    security: &KafkaSecurity,
+    further: &BTreeMap<String, String>,
+    dialect: Arc<Dialect>,
+) -> Result<String, String> {
+    let watcher = super::kafka::KafkaWatcher::new(place, security, further, dialect)
+        .map_err(|e| e.to_string())?;
+    match watcher.try_once() {
+        Ok(partitions) => Ok(format!("the brokers answer, {partitions} partitions")),
+        Err(trouble) => Err(trouble.reason),
     }
-    Err(format!("no broker can be reached ({last}); check `brokers`"))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn topic_ends(
+    _: (&[String], &str),
+    _: &KafkaSecurity,
+    _: &BTreeMap<String, String>,
+    _: Arc<Dialect>,
+) -> Result<String, String> {
+    Err("this binary was built without `kafka`; build it with it".to_owned())
 }

@@ -193,9 +193,9 @@ impl Hook {
     fn take(&self, body: &[u8], observed: Stamp) -> (StatusCode, Option<crate::ledger::Ticket>) {
         let mut guard = self.lock();
         let Some(intake) = guard.as_mut() else { return (StatusCode::SERVICE_UNAVAILABLE, None) };
-        let unreadable = intake.unreadable();
         let sighted = intake.message(body, observed, None);
-        let status = if intake.unreadable() > unreadable && sighted == 0 {
+        // The sender's mistake, and nothing of ours in it.
+        let status = if sighted == 0 && intake.dialect.parts(body).is_err() {
             StatusCode::BAD_REQUEST
         } else {
             StatusCode::NO_CONTENT

@@ -6,3 +6,4 @@ mod broken;
 mod configs;
 mod detector;
 mod recipes;
+mod watchers;

@@ -86,7 +86,7 @@ pub(super) struct Open {
 }
 
 impl Open {
-    pub fn open(path: &Path, start: Start) -> io::Result<Open> {
+    pub fn at(path: &Path, start: Start) -> io::Result<Open> {
         let file = File::open(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() {
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn partial_lines_wait_and_line_ends_go() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut open = Open::open(file.path(), Start::Beginning).unwrap();
+        let mut open = Open::at(file.path(), Start::Beginning).unwrap();
         file.write_all(b"one\r\n\ntw").unwrap();
         assert_eq!(lines(&mut open), ["one"]);
         assert_eq!(open.place().offset, 6);
@@ -293,7 +293,7 @@ mod tests {
     fn starting_at_the_end_skips_a_line_that_had_begun() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"old\nhalf").unwrap();
-        let mut open = Open::open(file.path(), Start::End).unwrap();
+        let mut open = Open::at(file.path(), Start::End).unwrap();
         file.write_all(b" done\nnew\n").unwrap();
         assert_eq!(lines(&mut open), ["new"]);
     }
@@ -302,10 +302,10 @@ mod tests {
     fn a_place_is_found_again_and_another_file_is_not_taken_for_it() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(b"one\ntwo\n").unwrap();
-        let mut open = Open::open(file.path(), Start::Beginning).unwrap();
+        let mut open = Open::at(file.path(), Start::Beginning).unwrap();
         lines(&mut open);
         let place = open.place();
-        assert!(Open::open(file.path(), Start::At(place.offset)).unwrap().matches(&place).unwrap());
+        assert!(Open::at(file.path(), Start::At(place.offset)).unwrap().matches(&place).unwrap());
         assert_eq!(open.shape().unwrap(), Shape::Same);
         // Cut and written anew, longer than before.
         file.as_file().set_len(0).unwrap();
@@ -319,14 +319,14 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&[0; 100_000]).unwrap();
         file.write_all(b"text\n").unwrap();
-        let mut open = Open::open(file.path(), Start::Beginning).unwrap();
+        let mut open = Open::at(file.path(), Start::Beginning).unwrap();
         assert_eq!(lines(&mut open), ["text"]);
     }
 
     #[test]
     fn an_endless_line_comes_in_pieces() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        let mut open = Open::open(file.path(), Start::Beginning).unwrap();
+        let mut open = Open::at(file.path(), Start::Beginning).unwrap();
         file.write_all(&vec![b'x'; MAX_LINE + 1000]).unwrap();
         file.write_all(b"\nnext\n").unwrap();
         let all = lines(&mut open);

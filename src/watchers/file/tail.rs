@@ -90,7 +90,7 @@ impl Tail {
 
     fn begin(&mut self) {
         self.known = family(&self.path).into_iter().map(|f| f.id).collect();
-        match Open::open(&self.path, Start::End) {
+        match Open::at(&self.path, Start::End) {
             Ok(open) => self.adopt(open),
             Err(error) => self.unreadable(&error),
         }
@@ -124,7 +124,7 @@ impl Tail {
         let at = self.retired.iter().position(|r| Some(r.open.id) == here);
         match at {
             Some(at) => self.current = Some(self.retired.remove(at).open),
-            None => match Open::open(&self.path, Start::Beginning) {
+            None => match Open::at(&self.path, Start::Beginning) {
                 Ok(open) => self.adopt(open),
                 Err(error) => self.unreadable(&error),
             },
@@ -147,7 +147,7 @@ impl Tail {
     }
 
     fn read_whole(&mut self, path: &Path) {
-        match Open::open(path, Start::Beginning) {
+        match Open::at(path, Start::Beginning) {
             Ok(open) => self.retire(open),
             Err(error) => tracing::warn!(%error, "a rotated file went before it could be read"),
         }
@@ -284,7 +284,7 @@ impl Tail {
 
     fn rotated(&mut self) -> bool {
         let start = if self.denied { Start::End } else { Start::Beginning };
-        let open = match Open::open(&self.path, start) {
+        let open = match Open::at(&self.path, start) {
             Ok(open) => open,
             Err(error) => {
                 self.unreadable(&error);
@@ -363,7 +363,7 @@ impl Tail {
 
 /// Opens the file at a place, if it is the file that was read up to there.
 fn reopen(path: &Path, place: &Place) -> Option<Open> {
-    let open = Open::open(path, Start::At(place.offset)).ok()?;
+    let open = Open::at(path, Start::At(place.offset)).ok()?;
     let same = open.id == place.id && open.matches(place).unwrap_or(false);
     same.then_some(open)
 }
@@ -390,11 +390,10 @@ fn family(path: &Path) -> Vec<Member> {
         if path == target || packed || !name.starts_with(&stem) {
             continue;
         }
-        if let Ok(meta) = entry.metadata().map(|m| (m.is_file(), m)) {
-            if let (true, meta) = meta {
-                let member = Member { path, id: FileId::of(&meta), modified: meta.mtime() };
-                members.push((meta.mtime(), meta.mtime_nsec(), member));
-            }
+        let Ok(meta) = entry.metadata() else { continue };
+        if meta.is_file() {
+            let member = Member { path, id: FileId::of(&meta), modified: meta.mtime() };
+            members.push((meta.mtime(), meta.mtime_nsec(), member));
         }
     }
     members.sort_by_key(|(seconds, nanos, _)| (*seconds, *nanos));

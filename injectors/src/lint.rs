@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::Serialize;
@@ -17,7 +18,7 @@ use crate::identifiers::{check_reserved, unreserved};
 use crate::parse::{ParseHints, Parsed, get, parse};
 use crate::recipe::Recipe;
 use crate::render::{RenderInput, Rendered, TokenText, render};
-use crate::token::{Carrier, Epoch, TokenId};
+use crate::token::{Carrier, Epoch, KeyRing, Token, TokenId};
 
 /// The instant of every golden file: 2026-11-04T03:05:09.123456789Z, a day below 10 at an hour at
 /// which even a recipe for the night renders.
@@ -29,23 +30,23 @@ pub const GOLDEN_SEED: u64 = 1;
 /// Words that give a canary away.
 const MARKERS: &str = r"(?i)canary|cnry|dwell|honey|\btest|test\b|fake|decoy";
 
-/// The token of every golden file: what a key of zeros would never mint, in all its forms.
+/// The token of every golden file and preview: serial 7 of a fixed key, which nobody's ledger uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GoldenToken;
 
+static GOLDEN_TOKEN: LazyLock<Token> = LazyLock::new(|| {
+    KeyRing::with_fixed_key([7; 32])
+        .mint(Epoch(1), 7)
+        .expect("invariant: a new ring has epoch 1, and 7 is a serial")
+});
+
 impl TokenText for GoldenToken {
     fn id(&self) -> TokenId {
-        TokenId { epoch: Epoch(1), serial: 7 }
+        GOLDEN_TOKEN.id()
     }
 
     fn text(&self, carrier: Carrier) -> String {
-        match carrier {
-            Carrier::Text => "k7qfr3n5mz2abxde",
-            Carrier::Upper => "K7QFR3N5MZ2ABXDE",
-            Carrier::Uuid => "1f8fad5b-d9cb-4f6a-a165-70867728950e",
-            Carrier::Ipv6 => "2001:db8:1a2b:3c4d:5e6f:7a8b:9cad:1bec",
-        }
-        .into()
+        GOLDEN_TOKEN.text(carrier)
     }
 }
 

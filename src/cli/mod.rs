@@ -26,6 +26,7 @@ pub mod scan;
 pub mod stop;
 pub mod verify;
 pub mod watch;
+mod signals;
 
 const AFTER: &str = "\
 Exit codes:

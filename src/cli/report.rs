@@ -1,13 +1,95 @@
-//! `dwell report`. Stub: the owner of this verb writes the real one.
+//! `dwell report`: what the ledger knows, at a cut, in a format.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use dwell_injectors::token::KeyRing;
 
 use super::Global;
+use crate::config;
+use crate::dispatch::outcome::Fold;
 use crate::exit::{Exit, Failure};
+use crate::ledger::Reader;
+use crate::report::{Beside, Format, ReportModel, render};
 
 /// Arguments of `dwell report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Look at the ledger as it stood then (RFC 3339); default: at its last row.
+    #[arg(long)]
+    pub as_of: Option<jiff::Timestamp>,
+    /// Format.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Write to this file instead of stdout.
+    #[arg(short, long)]
+    pub output: Option<PathBuf>,
+    /// Report this campaign; default: that of the latest run.
+    #[arg(long)]
+    pub campaign: Option<String>,
+    /// Ledger file instead of the configuration's.
+    #[arg(long)]
+    pub ledger: Option<PathBuf>,
+}
 
 /// Runs `dwell report`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell report` is not there yet".into()))
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let (ledger, keys) = match &args.ledger {
+        Some(path) => (path.clone(), None),
+        None => {
+            let config = config::load_for_reading(&global.config)
+                .map_err(|e| Failure::User(e.to_string()))?;
+            // Without its key a report still stands; the token column stays empty.
+            (config.ledger, KeyRing::load(&config.key).ok())
+        }
+    };
+    if !ledger.exists() {
+        return Err(Failure::User(format!(
+            "there is no ledger {} yet; `dwell run` makes it",
+            ledger.display()
+        )));
+    }
+    let as_of_ns = args.as_of.map(|t| t.as_nanosecond() as i64);
+    let model = build(&ledger, as_of_ns, args.campaign.as_deref(), keys.as_ref())?;
+    let format = if global.json { Format::Json } else { args.format };
+    let text = render(&model, format, width());
+    match &args.output {
+        Some(path) => std::fs::write(path, text)
+            .map_err(|e| Failure::Environment(format!("cannot write {}: {e}", path.display())))?,
+        None => {
+            super::put(text.as_bytes())?;
+        }
+    }
+    Ok(model.exit())
+}
+
+/// Columns of the terminal; 100 where stdout is none.
+pub(crate) fn width() -> u16 {
+    rustix::termios::tcgetwinsize(std::io::stdout()).map_or(100, |size| match size.ws_col {
+        0 => 100,
+        columns => columns,
+    })
+}
+
+/// Reads a ledger and builds the model of one campaign.
+pub fn build(
+    ledger: &std::path::Path,
+    as_of_ns: Option<i64>,
+    campaign: Option<&str>,
+    keys: Option<&KeyRing>,
+) -> Result<ReportModel, Failure> {
+    let reader = Reader::open(ledger)?;
+    let mut fold = Fold::new(as_of_ns);
+    reader.rows(|_, row| {
+        fold.apply(&row);
+        ControlFlow::Continue(())
+    })?;
+    let assessment = fold.assess(campaign).ok_or_else(|| {
+        Failure::User(match campaign {
+            Some(name) => format!("the ledger holds no campaign {name:?}"),
+            None => "the ledger holds no run yet; start one with `dwell run`".to_owned(),
+        })
+    })?;
+    let heads = reader.heads()?.iter().map(ToString::to_string).collect();
+    Ok(ReportModel::build(&assessment, &Beside { heads, keys }))
 }

@@ -1,13 +1,166 @@
-//! `dwell run`. Stub: the owner of this verb writes the real one.
+//! `dwell run`: a whole campaign.
 
-use super::Global;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::progress::Progress;
+use super::{Global, signals};
+use crate::config;
+use crate::dispatch::outcome::Outcome;
+use crate::dispatch::plan::{Plan, Request};
+use crate::dispatch::run::{Observer, Orders, Status};
+use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure};
+use crate::report::words::duration;
+use crate::report::{Format, ReportModel, render};
 
 /// Arguments of `dwell run`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Only this route; may be given more than once.
+    #[arg(long)]
+    pub route: Vec<String>,
+    /// Only routes with this recipe; may be given more than once.
+    #[arg(long)]
+    pub recipe: Vec<String>,
+    /// Go on until every horizon has passed, not only until every deadline is decided.
+    #[arg(long)]
+    pub until_horizon: bool,
+    /// Seed of the schedule instead of the configuration's.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Print what would happen; write nothing anywhere.
+    #[arg(long)]
+    pub dry_run: bool,
+}
 
 /// Runs `dwell run`.
-pub fn run(_args: Args, _global: &Global) -> Result<Exit, Failure> {
-    Err(Failure::Bug("`dwell run` is not there yet".into()))
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let config = config::load(&global.config).map_err(|e| Failure::User(e.to_string()))?;
+    let mut session = Session::prepare(config)?;
+    let request =
+        Request { routes: args.route, recipes: args.recipe, probe: false, seed: args.seed };
+    let plan = session.plan(&request)?;
+    if args.dry_run {
+        return dry(&session, &plan, global);
+    }
+    // Once the lock is ours the plan is made anew: caps count what was injected until now.
+    session.open("run")?;
+    let plan = session.plan(&request)?;
+    announce(&plan);
+    let orders = Orders::default();
+    signals::install(session.runtime.handle(), &orders)
+        .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
+    let mut observer = Shown::new(plan.planned.len() as u64);
+    let assessment = session.run(plan, args.until_horizon, &orders, &mut observer);
+    observer.finish();
+    let ledger = session.config.ledger.clone();
+    let campaign = assessment?.campaign;
+    session.close()?;
+    print(&ledger, &campaign, global)
+}
+
+/// Prints the report of a campaign as it stands and gives its exit code.
+pub(super) fn print(ledger: &Path, campaign: &str, global: &Global) -> Result<Exit, Failure> {
+    let model: ReportModel = super::report::build(ledger, None, Some(campaign), None)?;
+    let format = if global.json { Format::Json } else { Format::Text };
+    super::put(render(&model, format, super::report::width()).as_bytes())?;
+    Ok(model.exit())
+}
+
+fn announce(plan: &Plan) {
+    eprintln!(
+        "{} canaries over {}; at most {} alerts, {} of them pages.",
+        plan.planned.len(),
+        duration(plan.row.window_ns),
+        plan.most_alerts,
+        plan.most_pages
+    );
+    if plan.row.arrivals == "fixed" {
+        eprintln!(
+            "warning: fixed arrivals measure one phase of a scheduled rule; `stratified` sees them all"
+        );
+    }
+}
+
+fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure> {
+    let begins = session.clock.now();
+    let rows: Vec<serde_json::Value> = plan
+        .planned
+        .iter()
+        .filter_map(|p| {
+            let route = plan.row.routes.get(p.route as usize)?;
+            let at = begins.plus_ns(i64::try_from(p.offset_ns).unwrap_or(i64::MAX)).timestamp();
+            Some(json!({ "at": format!("{at:.3}"), "route": route.name, "recipe": route.recipe,
+                "target": route.target, "slot": p.slot }))
+        })
+        .collect();
+    if global.json {
+        return super::put_json(&json!({ "dry_run": true, "seed": plan.row.seed,
+            "most_alerts": plan.most_alerts, "most_pages": plan.most_pages, "canaries": rows }));
+    }
+    let mut text = format!(
+        "Dry run: nothing is written anywhere. Seed {}; begun now, {} canaries would leave:\n",
+        plan.row.seed,
+        rows.len()
+    );
+    for row in &rows {
+        let field = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        text.push_str(&format!(
+            "{}  {}  {}  -> {}\n",
+            field("at"),
+            field("route"),
+            field("recipe"),
+            field("target")
+        ));
+    }
+    text.push_str(&format!(
+        "At most {} alerts, {} of them pages.\n",
+        plan.most_alerts, plan.most_pages
+    ));
+    super::put(text.as_bytes())
+}
+
+/// Shows a run on stderr.
+pub(super) struct Shown {
+    progress: Option<Progress>,
+}
+
+impl Shown {
+    pub(super) fn new(canaries: u64) -> Shown {
+        Shown { progress: Some(Progress::new(canaries)) }
+    }
+
+    pub(super) fn finish(&mut self) {
+        if let Some(progress) = self.progress.take() {
+            progress.finish();
+        }
+    }
+}
+
+/// `12 detected, 3 pending`.
+pub(super) fn counts(outcomes: &BTreeMap<Outcome, u64>) -> String {
+    let parts: Vec<String> =
+        outcomes.iter().map(|(outcome, n)| format!("{n} {}", outcome.name())).collect();
+    parts.join(", ")
+}
+
+impl Observer for Shown {
+    fn status(&mut self, status: &Status) {
+        let until = jiff::Timestamp::from_nanosecond(i128::from(status.decided_by_ns))
+            .map(|t| format!("{t:.0}"))
+            .unwrap_or_default();
+        let doing = if status.injecting { "injecting" } else { "watching" };
+        let message = format!(
+            "{doing}: {} injected, {} withdrawn; {}; decided by {until}",
+            status.injected,
+            status.withdrawn,
+            counts(&status.outcomes)
+        );
+        if let Some(progress) = &mut self.progress {
+            progress.set(status.injected + status.withdrawn, &message);
+        }
+    }
 }

@@ -1,3 +1,42 @@
 //! Reports: one model, one file per format.
+//!
+//! Invariants: the same ledger and cut give the same bytes; no format reads a clock, a locale or a
+//! terminal; foreign text passes through [`escape`] and nowhere else.
 
+mod build;
 pub mod escape;
+mod expectation;
+mod html;
+pub mod model;
+mod tabular;
+mod text;
+pub mod words;
+
+pub use build::{Beside, reason};
+pub use model::ReportModel;
+
+/// How a report is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Format {
+    /// For a terminal.
+    Text,
+    /// Versioned JSON.
+    Json,
+    /// JUnit XML, one test case per route and expectation.
+    Junit,
+    /// One row per canary and expectation.
+    Csv,
+    /// One self-contained page.
+    Html,
+}
+
+/// Prints a model. `width` matters to the text format alone.
+pub fn render(model: &ReportModel, format: Format, width: u16) -> String {
+    match format {
+        Format::Text => text::render(model, width),
+        Format::Json => tabular::json(model),
+        Format::Junit => tabular::junit(model),
+        Format::Csv => tabular::csv(model),
+        Format::Html => html::render(model),
+    }
+}

@@ -1,0 +1,379 @@
+//! From an assessment to the model: which canaries enter which number, and what may be said.
+//!
+//! - The survival estimate holds every canary whose delivery is proven by its receipts alone; the
+//!   deadline never enters. Unproven ones are counted and shown apart.
+//! - The share's denominator is every canary submitted at or before cut − deadline.
+//! - An objective is met only if the worse end of the range meets it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dwell_injectors::token::{Carrier, KeyRing};
+
+use super::expectation;
+use super::model::*;
+use super::words::duration;
+use crate::dispatch::outcome::{
+    Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
+};
+use crate::ledger::Stage;
+use crate::stats::histogram::StageHistogram;
+
+/// What the assessment does not hold.
+#[derive(Clone, Default)]
+pub struct Beside<'a> {
+    /// Heads of the ledger's chains, in words.
+    pub heads: Vec<String>,
+    /// The keys, so that tokens can be printed; without them the column stays empty.
+    pub keys: Option<&'a KeyRing>,
+}
+
+impl ReportModel {
+    /// Builds the model. Pure: the same assessment gives the same model.
+    pub fn build(assessment: &Assessment, beside: &Beside<'_>) -> ReportModel {
+        let routes: Vec<RouteReport> =
+            assessment.routes.iter().map(|r| route(r, assessment.cut)).collect();
+        let expectations: Vec<(&RouteReport, &ExpectationReport)> =
+            routes.iter().flat_map(|r| r.expectations.iter().map(move |e| (r, e))).collect();
+        let met = expectations.iter().filter(|(_, e)| e.objective == "met").count() as u32;
+        let verdict = verdict(&expectations, met);
+        let total = expectations.len() as u32;
+        ReportModel {
+            format: FORMAT.to_owned(),
+            campaign: assessment.campaign.clone(),
+            cut: rfc3339(assessment.cut),
+            verdict,
+            met,
+            expectations: total,
+            misses: misses(assessment),
+            watchers: watchers(assessment),
+            strays: strays(assessment),
+            controls: assessment
+                .controls
+                .iter()
+                .map(|c| format!("{} {} ({})", rfc3339(c.at.wall_ns), c.action, c.reason))
+                .collect(),
+            lateness: lateness(assessment),
+            hours_sampled: hours(assessment),
+            quiet_hours: assessment.runs.last().map(|r| r.quiet_hours.clone()).unwrap_or_default(),
+            definitions: definitions(),
+            limit: HONEST_LIMIT.to_owned(),
+            inventory: NO_INVENTORY.to_owned(),
+            evidence: evidence(assessment, beside),
+            canaries: rows(assessment, beside),
+            routes,
+        }
+    }
+}
+
+/// Wall nanoseconds as RFC 3339 in UTC, to the millisecond.
+pub(super) fn rfc3339(wall_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
+        .map(|t| format!("{t:.3}"))
+        .unwrap_or_else(|_| "beyond the calendar".to_owned())
+}
+
+fn route(view: &RouteView, cut: i64) -> RouteReport {
+    let mut withdrawn = BTreeMap::new();
+    for entry in &view.withdrawn {
+        *withdrawn.entry(entry.reason.clone()).or_insert(0) += u64::from(entry.slots);
+    }
+    let count = |test: &dyn Fn(&CanaryView) -> bool| {
+        view.canaries.iter().filter(|c| test(c)).count() as u64
+    };
+    RouteReport {
+        name: view.plan.name.clone(),
+        recipe: view.plan.recipe.clone(),
+        attack: view.plan.attack.clone(),
+        enters_at: view.plan.enters_at.clone(),
+        owner: view.plan.owner.clone(),
+        supplier: view.plan.supplier,
+        target: view.plan.target.clone(),
+        planned: view.planned,
+        withdrawn,
+        injected: view.canaries.len() as u64,
+        delivery_unproven: count(&|c| {
+            matches!(c.delivery, Delivery::Weak | Delivery::Unknown | Delivery::Partial)
+        }),
+        receipt_contradicted: count(&|c| c.receipt_contradicted),
+        stages: stages(view),
+        expectations: view
+            .plan
+            .expectations
+            .iter()
+            .enumerate()
+            .map(|(index, plan)| expectation::report(view, index, plan, cut))
+            .collect(),
+    }
+}
+
+fn stages(view: &RouteView) -> Vec<StageReport> {
+    let mut by_stage: BTreeMap<Stage, StageHistogram> = BTreeMap::new();
+    for time in view.canaries.iter().flat_map(|c| &c.stages) {
+        by_stage.entry(time.stage).or_default().record(time.since_submission.upper_ns);
+    }
+    by_stage
+        .iter()
+        .filter_map(|(stage, histogram)| {
+            Some(StageReport { stage: stage.name().to_owned(), spread: spread(histogram)? })
+        })
+        .collect()
+}
+
+pub(super) fn spread(histogram: &StageHistogram) -> Option<Spread> {
+    Some(Spread {
+        n: histogram.len(),
+        p50_ns: histogram.quantile_ns(0.5)?,
+        p90_ns: histogram.quantile_ns(0.9)?,
+        p99_ns: histogram.quantile_ns(0.99)?,
+        max_ns: histogram.max_ns()?,
+        beyond: histogram.beyond(),
+    })
+}
+
+fn lateness(assessment: &Assessment) -> Option<Spread> {
+    let mut histogram = StageHistogram::new();
+    for canary in assessment.routes.iter().flat_map(|r| &r.canaries) {
+        if let Some(late) = canary.late_ns {
+            histogram.record(late.max(0).unsigned_abs());
+        }
+    }
+    spread(&histogram)
+}
+
+fn hours(assessment: &Assessment) -> Vec<u8> {
+    let hours: BTreeSet<u8> = assessment
+        .routes
+        .iter()
+        .flat_map(|r| &r.canaries)
+        .map(|c| (c.submitted_wall_ns.div_euclid(3_600_000_000_000).rem_euclid(24)) as u8)
+        .collect();
+    hours.into_iter().collect()
+}
+
+/// Why a verdict is what it is, in words. May hold foreign text.
+pub fn reason(verdict: &Verdict) -> String {
+    let mut words = match &verdict.reason {
+        None => String::new(),
+        Some(Reason::Straddles) => "its interval straddles the deadline".to_owned(),
+        Some(Reason::DeliveryUnproven) => "delivery unproven, and nobody saw it".to_owned(),
+        Some(Reason::NeverProven { watcher }) => {
+            format!("watcher {watcher} never proved that it can see")
+        }
+        Some(Reason::Blind { watcher, ours, detail }) => {
+            let whose = if *ours { "ours" } else { "the target was unavailable" };
+            format!("watcher {watcher} was blind ({whose}): {detail}")
+        }
+        Some(Reason::Overdue { horizon_passed, silence_unproven }) => {
+            let state = match horizon_passed {
+                true => "horizon passed",
+                false => "overdue, still watched",
+            };
+            let silence = if *silence_unproven { ", silence unproven" } else { "" };
+            format!("{state}{silence}")
+        }
+        Some(Reason::Rejected { detail }) => format!("rejected at hand-over: {detail}"),
+        Some(Reason::Waiting) => "its deadline, or the look after it, is still to come".to_owned(),
+    };
+    if verdict.outcome == Outcome::Late {
+        words = "seen after its deadline".to_owned();
+    }
+    if let Some(other) = &verdict.other_rule {
+        let joint = if words.is_empty() { "" } else { "; " };
+        words = format!("{words}{joint}alerted by another rule: {other}");
+    }
+    words
+}
+
+fn misses(assessment: &Assessment) -> Vec<MissReport> {
+    let mut misses = Vec::new();
+    for route in &assessment.routes {
+        for canary in &route.canaries {
+            for verdict in &canary.verdicts {
+                if matches!(verdict.outcome, Outcome::Detected | Outcome::Pending) {
+                    continue;
+                }
+                misses.push(MissReport {
+                    route: route.plan.name.clone(),
+                    expectation: route.plan.expectations[verdict.expectation].name.clone(),
+                    canary: canary.id.to_string(),
+                    outcome: verdict.outcome.name().to_owned(),
+                    last_stage: canary.last_stage.name().to_owned(),
+                    reason: reason(verdict),
+                });
+            }
+        }
+    }
+    misses
+}
+
+fn watchers(assessment: &Assessment) -> Vec<WatcherReport> {
+    assessment
+        .watchers
+        .iter()
+        .map(|plan| {
+            let coverage = assessment.coverage.get(&plan.name);
+            let blind = coverage.map(|c| c.blind.as_slice()).unwrap_or_default();
+            WatcherReport {
+                name: plan.name.clone(),
+                stage: plan.stage.name().to_owned(),
+                kind: plan.kind.clone(),
+                source: plan.source.clone(),
+                proven: assessment.proven.contains(&plan.name),
+                looks: coverage.map_or(0, |c| c.looks),
+                records: coverage.map_or(0, |c| c.records),
+                resolution_ns: plan.resolution_ns,
+                blind: blind
+                    .iter()
+                    .filter(|b| !b.recovered)
+                    .map(|b| {
+                        let to = b.to.map_or("still".to_owned(), rfc3339);
+                        let whose = if b.ours { "ours" } else { "target unavailable" };
+                        format!("{} to {to} ({whose}): {}", rfc3339(b.from), b.reason)
+                    })
+                    .collect(),
+            }
+        })
+        .collect()
+}
+
+fn strays(assessment: &Assessment) -> BTreeMap<String, BTreeMap<String, u64>> {
+    assessment
+        .strays
+        .iter()
+        .map(|(watcher, classes)| {
+            let classes = classes
+                .iter()
+                .map(|(class, n)| (format!("{class:?}").to_lowercase(), *n))
+                .collect();
+            (watcher.clone(), classes)
+        })
+        .collect()
+}
+
+fn verdict(expectations: &[(&RouteReport, &ExpectationReport)], met: u32) -> Vec<String> {
+    let mut words =
+        vec![format!("{met} of {} expectations meet their objective.", expectations.len())];
+    let rank = |objective: &str| match objective {
+        "missed" => 0,
+        "undecided" => 1,
+        _ => 2,
+    };
+    let worst = expectations.iter().min_by(|(_, a), (_, b)| {
+        let point = |e: &ExpectationReport| e.share.counted_as_failed.point().unwrap_or(0.0);
+        rank(&a.objective).cmp(&rank(&b.objective)).then(point(a).total_cmp(&point(b)))
+    });
+    if let Some((route, expectation)) = worst {
+        let label = if met as usize == expectations.len() { "Weakest" } else { "Worst" };
+        words.push(format!(
+            "{label}: route {} at stage {}: {}",
+            route.name, expectation.stage, expectation.verdict
+        ));
+    }
+    words
+}
+
+fn evidence(assessment: &Assessment, beside: &Beside<'_>) -> Evidence {
+    let latest = assessment.runs.last();
+    let versions: BTreeSet<String> = assessment.opened.iter().map(|o| o.version.clone()).collect();
+    let sync: BTreeSet<&str> = assessment.opened.iter().map(|o| o.clock_sync.as_str()).collect();
+    let mut clock: Vec<String> =
+        sync.into_iter().map(|s| format!("wall clock reported as {s}")).collect();
+    clock.extend(assessment.clock_steps.iter().map(|step| {
+        format!(
+            "the wall clock stepped by {}{} at {}",
+            if step.step_ns < 0 { "-" } else { "+" },
+            duration(step.step_ns.unsigned_abs()),
+            rfc3339(step.at.wall_ns)
+        )
+    }));
+    Evidence {
+        campaign_number: assessment.campaign_of,
+        runs: assessment
+            .runs
+            .iter()
+            .map(|run| RunEvidence {
+                run: run.run,
+                began: rfc3339(run.at.wall_ns),
+                seed: run.seed,
+                arrivals: run.arrivals.clone(),
+                config_digest: run.config_digest.clone(),
+                ended: assessment
+                    .ended
+                    .get(&run.run)
+                    .cloned()
+                    .unwrap_or_else(|| "running or interrupted".to_owned()),
+            })
+            .collect(),
+        authorisation: latest.and_then(|r| r.authorisation.clone()),
+        recipes: latest.map(|r| r.recipes.clone()).unwrap_or_default(),
+        dialects: latest.map(|r| r.dialects.clone()).unwrap_or_default(),
+        versions: versions.into_iter().collect(),
+        clock,
+        heads: beside.heads.clone(),
+        never_exercised: assessment
+            .routes
+            .iter()
+            .filter(|r| r.canaries.is_empty())
+            .flat_map(|r| {
+                r.plan.expectations.iter().map(|e| format!("{} / {}", r.plan.name, e.name))
+            })
+            .collect(),
+        verifies: assessment.verifies.clone(),
+    }
+}
+
+fn rows(assessment: &Assessment, beside: &Beside<'_>) -> Vec<CanaryRow> {
+    let mut rows = Vec::new();
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    for route in &assessment.routes {
+        for canary in &route.canaries {
+            for verdict in &canary.verdicts {
+                let expectation = &route.plan.expectations[verdict.expectation];
+                rows.push(CanaryRow {
+                    campaign: assessment.campaign.clone(),
+                    run: canary.run,
+                    route: route.plan.name.clone(),
+                    recipe: route.plan.recipe.clone(),
+                    token: beside
+                        .keys
+                        .and_then(|keys| keys.text_of(canary.id, Carrier::Text))
+                        .unwrap_or_default(),
+                    canary: canary.id.to_string(),
+                    stage: expectation.stage.name().to_owned(),
+                    expectation: expectation.name.clone(),
+                    outcome: verdict.outcome.name().to_owned(),
+                    reason: reason(verdict),
+                    last_stage: canary.last_stage.name().to_owned(),
+                    ttd_lower_s: verdict.ttd.map(|t| seconds(t.lower_ns)),
+                    ttd_upper_s: verdict.ttd.map(|t| seconds(t.upper_ns)),
+                    ttd_completing_upper_s: verdict.ttd_completing.map(|t| seconds(t.upper_ns)),
+                    watcher: verdict.watcher.clone().unwrap_or_default(),
+                    rule: verdict.rule.clone().unwrap_or_default(),
+                    submitted: rfc3339(canary.submitted_wall_ns),
+                    late_ms: canary.late_ns.map(|ns| ns as f64 / 1e6),
+                    delivery: format!("{:?}", canary.delivery).to_lowercase(),
+                });
+            }
+        }
+    }
+    rows
+}
+
+fn definitions() -> Vec<Definition> {
+    [
+        ("time to detect", "From submission of the canary's first event to the first satisfying sighting, on dwell's own clock, as an interval; polled sources give an upper bound."),
+        ("detected / late", "Seen within the deadline / after it and before the horizon."),
+        ("missed", "Not seen by the deadline, by watchers that have proved that they can see, that looked without a break and once more after the deadline."),
+        ("undelivered", "Rejected at hand-over for certain."),
+        ("indeterminate", "Nobody can say: a watcher was blind or never proved that it can see, delivery is unproven, or the interval straddles the deadline."),
+        ("pending", "Not decided yet at the cut."),
+        ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
+        ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
+        ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
+        ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
+        ("detected only", "Stage times and lateness summarise what was seen; they say nothing about what was not."),
+    ]
+    .into_iter()
+    .map(|(term, meaning)| Definition { term: term.to_owned(), meaning: meaning.to_owned() })
+    .collect()
+}

@@ -1,0 +1,268 @@
+//! One expectation's numbers: distribution, share, objective, verdict.
+
+use super::model::*;
+use super::words::{duration, percent};
+use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, RouteView, Verdict};
+use crate::ledger::ExpectationPlan;
+use crate::stats::histogram::StageHistogram;
+use crate::stats::proportion::{canaries_needed, clopper_pearson, lower_limit, upper_limit};
+use crate::stats::survival::{Band, Curve, Observation, Reach};
+
+/// Confidence of every interval that a report shows.
+const CONFIDENCE: f64 = 0.95;
+/// Quantiles that a report shows.
+const QUANTILES: [f64; 3] = [0.5, 0.9, 0.95];
+
+/// Everything about one expectation of one route.
+pub(super) fn report(
+    view: &RouteView,
+    index: usize,
+    plan: &ExpectationPlan,
+    cut: i64,
+) -> ExpectationReport {
+    let decided: Vec<(&CanaryView, &Verdict)> =
+        view.canaries.iter().filter_map(|c| Some((c, c.verdicts.get(index)?))).collect();
+    let count = |test: &dyn Fn(&CanaryView, &Verdict) -> bool| {
+        decided.iter().filter(|(c, v)| test(c, v)).count() as u64
+    };
+    let share = share(&decided, plan, cut);
+    let ttd = distribution(&decided);
+    let (objective, objective_words) = objective(plan, &share, &decided);
+    let verdict = in_words(plan, &ttd, &share, &decided);
+    let outcomes =
+        view.counts(index).into_iter().map(|(outcome, n)| (outcome.name().to_owned(), n)).collect();
+    ExpectationReport {
+        name: plan.name.clone(),
+        stage: plan.stage.name().to_owned(),
+        watchers: plan.watchers.clone(),
+        rules: plan.rules.clone(),
+        deadline_ns: plan.deadline_ns,
+        horizon_ns: plan.horizon_ns,
+        outcomes,
+        by_other_rule: count(&|_, v| v.other_rule.is_some()),
+        by_created_time: count(&|_, v| v.by_created_time),
+        across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
+        clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
+        completing_p50_ns: completing(&decided),
+        ttd,
+        share,
+        objective: objective.to_owned(),
+        objective_words,
+        verdict,
+    }
+}
+
+/// The survival observation of one canary, if it may enter.
+fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
+    if canary.delivery != Delivery::Proven {
+        return None;
+    }
+    match (verdict.ttd, verdict.censored_at_ns) {
+        (Some(ttd), _) => Some(Observation { time_ns: ttd.upper_ns, event: true }),
+        (None, Some(time_ns)) => Some(Observation { time_ns, event: false }),
+        (None, None) => None,
+    }
+}
+
+fn distribution(decided: &[(&CanaryView, &Verdict)]) -> TtdReport {
+    let observations: Vec<Observation> =
+        decided.iter().filter_map(|(c, v)| observation(c, v)).collect();
+    let curve = Curve::fit(&observations);
+    let polled = decided.iter().any(|(_, v)| v.polled);
+    let n = curve.subjects();
+    let quantiles = QUANTILES
+        .iter()
+        .map(|p| {
+            let needed = canaries_needed(*p, CONFIDENCE, 0).unwrap_or(u64::MAX);
+            QuantileReport {
+                p: *p,
+                value: (n >= needed).then(|| curve.quantile(*p, Band::LogLog, CONFIDENCE)),
+                needs_more: needed.saturating_sub(n),
+            }
+        })
+        .collect();
+    TtdReport {
+        n,
+        events: curve.events(),
+        label: match polled {
+            true => "upper bound on the time to detect (polled)".to_owned(),
+            false => "time to detect".to_owned(),
+        },
+        quantiles,
+        curve: points(&curve),
+        extremes_p50_ns: extremes(decided, &observations),
+    }
+}
+
+fn points(curve: &Curve) -> Vec<CurvePoint> {
+    curve
+        .steps()
+        .iter()
+        .map(|step| {
+            let band = step.band(Band::LogLog, CONFIDENCE);
+            CurvePoint {
+                time_ns: step.time_ns,
+                undetected: step.survival,
+                lower: band.map(|b| b.0),
+                upper: band.map(|b| b.1),
+            }
+        })
+        .collect()
+}
+
+/// The median if all indeterminate canaries had been detected when blindness began, and if none.
+fn extremes(
+    decided: &[(&CanaryView, &Verdict)],
+    observations: &[Observation],
+) -> Option<(Option<u64>, Option<u64>)> {
+    let blind: Vec<u64> = decided
+        .iter()
+        .filter(|(c, v)| v.outcome == Outcome::Indeterminate && c.delivery == Delivery::Proven)
+        .filter_map(|(_, v)| v.censored_at_ns)
+        .collect();
+    if blind.is_empty() {
+        return None;
+    }
+    let median = |detected: bool| {
+        let mut changed = observations.to_vec();
+        for at in &blind {
+            // Each of them stands among the observations as a censoring at that time.
+            let found = changed.iter_mut().find(|o| !o.event && o.time_ns == *at);
+            if let Some(found) = found {
+                *found = match detected {
+                    true => Observation { time_ns: *at, event: true },
+                    false => Observation { time_ns: u64::MAX, event: false },
+                };
+            }
+        }
+        Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
+    };
+    Some((median(true), median(false)))
+}
+
+fn completing(decided: &[(&CanaryView, &Verdict)]) -> Option<u64> {
+    if decided.iter().all(|(c, _)| c.completing_after_ns == 0) {
+        return None;
+    }
+    let mut histogram = StageHistogram::new();
+    for (_, verdict) in decided {
+        if let Some(ttd) = verdict.ttd_completing {
+            histogram.record(ttd.upper_ns);
+        }
+    }
+    histogram.quantile_ns(0.5)
+}
+
+/// The denominator is chosen without looking at any outcome.
+fn share(decided: &[(&CanaryView, &Verdict)], plan: &ExpectationPlan, cut: i64) -> ShareReport {
+    let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
+    let eligible: Vec<_> = decided.iter().filter(|(c, _)| c.submitted <= latest).collect();
+    let known = |c: &CanaryView, v: &Verdict| {
+        let sure = matches!(c.delivery, Delivery::Proven | Delivery::Rejected);
+        sure && !matches!(v.outcome, Outcome::Indeterminate | Outcome::Pending)
+    };
+    let in_time = |v: &Verdict| v.outcome == Outcome::Detected;
+    let make = |x: usize, n: usize| Share {
+        x: x as u64,
+        n: n as u64,
+        interval: clopper_pearson(x as u64, n as u64, CONFIDENCE),
+    };
+    let sure: Vec<_> = eligible.iter().filter(|(c, v)| known(c, v)).collect();
+    ShareReport {
+        eligible: eligible.len() as u64,
+        left_out: make(sure.iter().filter(|(_, v)| in_time(v)).count(), sure.len()),
+        counted_as_failed: make(
+            eligible.iter().filter(|(_, v)| in_time(v)).count(),
+            eligible.len(),
+        ),
+    }
+}
+
+fn objective(
+    plan: &ExpectationPlan,
+    share: &ShareReport,
+    decided: &[(&CanaryView, &Verdict)],
+) -> (&'static str, String) {
+    let claim = match plan.confidence {
+        Some(confidence) => format!(" with {} confidence", percent(confidence)),
+        None => String::new(),
+    };
+    let words = format!(
+        "{} within {}{claim}, at least {} canaries",
+        percent(plan.share),
+        duration(plan.deadline_ns),
+        plan.min_n
+    );
+    if share.eligible < u64::from(plan.min_n) || decided.is_empty() {
+        return ("undecided", words);
+    }
+    // With a confidence the limit must meet the share, without one the point does.
+    let at_least = |s: &Share| match plan.confidence {
+        Some(confidence) => lower_limit(s.x, s.n, confidence),
+        None => s.point().unwrap_or(0.0),
+    };
+    let at_most = |s: &Share| match plan.confidence {
+        Some(confidence) => upper_limit(s.x, s.n, confidence),
+        None => s.point().unwrap_or(1.0),
+    };
+    let (worse, better) = match (share.left_out.point(), share.counted_as_failed.point()) {
+        (Some(left_out), Some(failed)) if left_out < failed => {
+            (&share.left_out, &share.counted_as_failed)
+        }
+        _ => (&share.counted_as_failed, &share.left_out),
+    };
+    let state = if at_least(worse) >= plan.share {
+        "met"
+    } else if at_most(better) < plan.share {
+        "missed"
+    } else {
+        "undecided"
+    };
+    (state, words)
+}
+
+/// The upper confidence limit of the objective's quantile, or how many more are needed.
+fn in_words(
+    plan: &ExpectationPlan,
+    ttd: &TtdReport,
+    share: &ShareReport,
+    decided: &[(&CanaryView, &Verdict)],
+) -> String {
+    let observations: Vec<Observation> =
+        decided.iter().filter_map(|(c, v)| observation(c, v)).collect();
+    let p = plan.share.min(0.95);
+    // A two-sided interval of twice the tail: its upper end is the one-sided 95 % limit.
+    let limit = Curve::fit(&observations).quantile(p, Band::LogLog, 2.0 * CONFIDENCE - 1.0).upper;
+    let failed = share.eligible - share.counted_as_failed.x;
+    let counted = format!(
+        "{} of {} in time{}",
+        share.counted_as_failed.x,
+        share.eligible,
+        if failed == 0 { String::new() } else { format!(", {failed} not") }
+    );
+    let needed = canaries_needed(p, CONFIDENCE, 0).unwrap_or(u64::MAX);
+    match limit {
+        Reach::At(ns) if ttd.n >= needed => format!(
+            "with 95 % confidence at least {} are {} within {} ({counted})",
+            percent(p),
+            plan.stage.name(),
+            duration(ns)
+        ),
+        _ => {
+            let misses = ttd.n.saturating_sub(ttd.events);
+            let more = canaries_needed(p, CONFIDENCE, misses).map(|n| n.saturating_sub(ttd.n));
+            match more {
+                Some(more) if more > 0 => format!(
+                    "cannot say yet within what time {} are {}; {more} more canaries needed ({counted})",
+                    percent(p),
+                    plan.stage.name()
+                ),
+                _ => format!(
+                    "{} are not {} within the time watched ({counted})",
+                    percent(p),
+                    plan.stage.name()
+                ),
+            }
+        }
+    }
+}

@@ -1,0 +1,370 @@
+//! The one model that every format prints. Plain data; foreign text is still raw in it and is opened
+//! only by `escape`, in the format's own way.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::exit::Exit;
+use crate::stats::proportion::ShareInterval;
+use crate::stats::survival::Quantile;
+
+/// Name and version of the JSON form.
+pub const FORMAT: &str = "dwell-report/1";
+
+/// What every report says about what it does not say.
+pub const HONEST_LIMIT: &str = "This is the time for this event shape, entering at this point, to reach this rule. It is not an estimate for a whole breach: an attacker who avoids these rules, or acts where nothing is logged, may never be seen.";
+
+/// What a report without an inventory of sources says.
+pub const NO_INVENTORY: &str =
+    "No inventory of log sources was given: nothing is said about any other source.";
+
+/// A whole report.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ReportModel {
+    /// Always `dwell-report/1`.
+    pub format: String,
+    /// The campaign's name.
+    pub campaign: String,
+    /// The instant at which the report looks, RFC 3339.
+    pub cut: String,
+    /// The verdict in words, most important sentence first.
+    pub verdict: Vec<String>,
+    /// Expectations whose objective is met.
+    pub met: u32,
+    /// Expectations in all.
+    pub expectations: u32,
+    /// One entry per route, in the order of the configuration.
+    pub routes: Vec<RouteReport>,
+    /// Misses and indeterminate outcomes with their last stage and reason.
+    pub misses: Vec<MissReport>,
+    /// Watchers with what they covered.
+    pub watchers: Vec<WatcherReport>,
+    /// Sightings that are none of ours, by watcher and class.
+    pub strays: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Stops and pauses, in words.
+    pub controls: Vec<String>,
+    /// How late hand-overs began against their plan; all injected canaries.
+    pub lateness: Option<Spread>,
+    /// Hours of the day (UTC) in which at least one canary was injected.
+    pub hours_sampled: Vec<u8>,
+    /// Quiet hours as configured: never sampled.
+    pub quiet_hours: Vec<String>,
+    /// Terms and what they mean here.
+    pub definitions: Vec<Definition>,
+    /// What the numbers do not say.
+    pub limit: String,
+    /// Said because no inventory of sources was given.
+    pub inventory: String,
+    /// What an auditor needs to trace the numbers.
+    pub evidence: Evidence,
+    /// One row per canary and expectation: the CSV. Left out of the JSON.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub canaries: Vec<CanaryRow>,
+}
+
+/// One route.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RouteReport {
+    /// Its name.
+    pub name: String,
+    /// Its recipe.
+    pub recipe: String,
+    /// ATT&CK technique ids.
+    pub attack: Vec<String>,
+    /// Where it enters the pipeline.
+    pub enters_at: String,
+    /// Who owns it.
+    pub owner: String,
+    /// True when the owner is a supplier.
+    pub supplier: bool,
+    /// Where it writes.
+    pub target: String,
+    /// planned = withdrawn + injected + not yet reached.
+    pub planned: u64,
+    /// Never handed over, by reason.
+    pub withdrawn: BTreeMap<String, u64>,
+    /// Handed over.
+    pub injected: u64,
+    /// Injected, but delivery not proven by receipts; kept out of the survival curve.
+    pub delivery_unproven: u64,
+    /// Rejected for certain, and seen all the same.
+    pub receipt_contradicted: u64,
+    /// Times since submission at each stage, detected only.
+    pub stages: Vec<StageReport>,
+    /// What was expected of it.
+    pub expectations: Vec<ExpectationReport>,
+}
+
+/// One stage of a route.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct StageReport {
+    /// Its name.
+    pub stage: String,
+    /// The spread of the upper bounds, detected only.
+    pub spread: Spread,
+}
+
+/// A spread of durations in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Spread {
+    /// Number of durations.
+    pub n: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 90th percentile.
+    pub p90_ns: u64,
+    /// 99th percentile.
+    pub p99_ns: u64,
+    /// Largest.
+    pub max_ns: u64,
+    /// Beyond the range of the histogram.
+    pub beyond: u64,
+}
+
+/// One expectation of a route.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExpectationReport {
+    /// Its name.
+    pub name: String,
+    /// The stage to be reached.
+    pub stage: String,
+    /// Watchers that decide it.
+    pub watchers: Vec<String>,
+    /// Rules that satisfy it; empty means any.
+    pub rules: Vec<String>,
+    /// The objective's time, nanoseconds.
+    pub deadline_ns: u64,
+    /// When waiting ends, nanoseconds.
+    pub horizon_ns: u64,
+    /// Canaries per outcome; they add up to the injected ones.
+    pub outcomes: BTreeMap<String, u64>,
+    /// Seen by a rule that the expectation does not name.
+    pub by_other_rule: u64,
+    /// Decided by the alert's own creation time, within the stated clock bound.
+    pub by_created_time: u64,
+    /// Times that rest on the wall clock across a reboot.
+    pub across_reboot: u64,
+    /// Times with a wall clock step between submission and sighting.
+    pub clock_stepped: u64,
+    /// Time to detect from the first event.
+    pub ttd: TtdReport,
+    /// Median from the completing event: a second number, where the recipe is a burst.
+    pub completing_p50_ns: Option<u64>,
+    /// Share in time.
+    pub share: ShareReport,
+    /// `met`, `missed` or `undecided`.
+    pub objective: String,
+    /// The objective in words.
+    pub objective_words: String,
+    /// The verdict in words.
+    pub verdict: String,
+}
+
+/// The distribution of the time to detect.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TtdReport {
+    /// Canaries that enter the estimate.
+    pub n: u64,
+    /// Detections among them.
+    pub events: u64,
+    /// `time to detect`, or `upper bound on the time to detect (polled)`.
+    pub label: String,
+    /// Quantiles with 95 % intervals.
+    pub quantiles: Vec<QuantileReport>,
+    /// The Kaplan-Meier curve of canaries not yet detected.
+    pub curve: Vec<CurvePoint>,
+    /// Median if all indeterminate ones had been detected when blindness began, and if none had been;
+    /// only with indeterminate outcomes. `null` means not reached.
+    pub extremes_p50_ns: Option<(Option<u64>, Option<u64>)>,
+}
+
+/// One quantile.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct QuantileReport {
+    /// 0.5, 0.9, 0.95.
+    pub p: f64,
+    /// The estimate with its log-log interval (95 %); `None` when refused.
+    pub value: Option<Quantile>,
+    /// How many more canaries would be needed before it is shown.
+    pub needs_more: u64,
+}
+
+/// One step of the curve.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct CurvePoint {
+    /// Nanoseconds since submission.
+    pub time_ns: u64,
+    /// Share not yet detected after it.
+    pub undetected: f64,
+    /// Lower 95 % limit, log-log; `None` where undefined.
+    pub lower: Option<f64>,
+    /// Upper 95 % limit.
+    pub upper: Option<f64>,
+}
+
+/// The share in time, as a range.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct ShareReport {
+    /// Canaries old enough at the cut for their deadline to have passed.
+    pub eligible: u64,
+    /// Indeterminate and unproven ones left out.
+    pub left_out: Share,
+    /// The same, counted as failed.
+    pub counted_as_failed: Share,
+}
+
+/// x of n with a 95 % Clopper-Pearson interval.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Share {
+    /// In time.
+    pub x: u64,
+    /// Of so many.
+    pub n: u64,
+    /// The interval.
+    pub interval: ShareInterval,
+}
+
+impl Share {
+    /// x / n; `None` for n = 0.
+    pub fn point(&self) -> Option<f64> {
+        (self.n > 0).then(|| self.x as f64 / self.n as f64)
+    }
+}
+
+/// One canary that was not seen in time.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MissReport {
+    /// The route.
+    pub route: String,
+    /// The expectation.
+    pub expectation: String,
+    /// `epoch.serial`.
+    pub canary: String,
+    /// How it ended.
+    pub outcome: String,
+    /// The latest stage that it provably reached.
+    pub last_stage: String,
+    /// Why, in words; may hold foreign text.
+    pub reason: String,
+}
+
+/// One watcher.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct WatcherReport {
+    /// Its name.
+    pub name: String,
+    /// The stage that its sightings reach.
+    pub stage: String,
+    /// `file`, `kafka`, `webhook`, `poll`.
+    pub kind: String,
+    /// What it reads.
+    pub source: String,
+    /// True once it read a real record through its dialect under this configuration.
+    pub proven: bool,
+    /// Complete looks.
+    pub looks: u64,
+    /// Records read.
+    pub records: u64,
+    /// How coarse its times are, nanoseconds.
+    pub resolution_ns: u64,
+    /// Spans that nothing made good, in words.
+    pub blind: Vec<String>,
+}
+
+/// A term and its meaning.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Definition {
+    /// The term.
+    pub term: String,
+    /// What it means here.
+    pub meaning: String,
+}
+
+/// What an auditor needs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Evidence {
+    /// `campaign k of n in this ledger`.
+    pub campaign_number: (u32, u32),
+    /// The runs: number, start (RFC 3339), seed, configuration digest, how it ended.
+    pub runs: Vec<RunEvidence>,
+    /// Who allowed it, as configured; `null` for local targets only.
+    pub authorisation: Option<serde_json::Value>,
+    /// Recipe to SHA-256.
+    pub recipes: BTreeMap<String, String>,
+    /// Dialect to SHA-256.
+    pub dialects: BTreeMap<String, String>,
+    /// Versions of dwell that wrote to the ledger.
+    pub versions: Vec<String>,
+    /// Clock facts, in words.
+    pub clock: Vec<String>,
+    /// Heads of the chains as of the last row.
+    pub heads: Vec<String>,
+    /// Expectations of which no canary was injected.
+    pub never_exercised: Vec<String>,
+    /// Questions to `verify`, by answer.
+    pub verifies: BTreeMap<String, u64>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RunEvidence {
+    /// Its number in the ledger.
+    pub run: u32,
+    /// When it began, RFC 3339.
+    pub began: String,
+    /// Seed of its schedule.
+    pub seed: u64,
+    /// How instants were drawn.
+    pub arrivals: String,
+    /// SHA-256 of the resolved configuration.
+    pub config_digest: String,
+    /// How it ended; `running or interrupted` while it has not.
+    pub ended: String,
+}
+
+/// One row of the CSV.
+#[derive(Clone, Debug, Serialize)]
+#[expect(missing_docs, reason = "the column's name says it; README and --help define them")]
+pub struct CanaryRow {
+    pub campaign: String,
+    pub run: u32,
+    pub route: String,
+    pub recipe: String,
+    pub token: String,
+    pub canary: String,
+    pub stage: String,
+    pub expectation: String,
+    pub outcome: String,
+    pub reason: String,
+    pub last_stage: String,
+    pub ttd_lower_s: Option<f64>,
+    pub ttd_upper_s: Option<f64>,
+    pub ttd_completing_upper_s: Option<f64>,
+    pub watcher: String,
+    pub rule: String,
+    pub submitted: String,
+    pub late_ms: Option<f64>,
+    pub delivery: String,
+}
+
+impl ReportModel {
+    /// The exit code that the outcomes call for: 3, 1, 4, 0 in that order of precedence.
+    pub fn exit(&self) -> Exit {
+        let mut exit = Exit::Met;
+        for expectation in self.routes.iter().flat_map(|r| &r.expectations) {
+            let number = |name: &str| expectation.outcomes.get(name).copied().unwrap_or(0);
+            if number("undelivered") > 0 {
+                exit = exit.worst(Exit::Environment);
+            }
+            exit = match expectation.objective.as_str() {
+                "missed" => exit.worst(Exit::Missed),
+                "undecided" => exit.worst(Exit::Undecided),
+                _ => exit,
+            };
+        }
+        exit
+    }
+}

@@ -1,0 +1,92 @@
+//! The machine formats: JSON, CSV and JUnit.
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+
+use super::escape;
+use super::model::{CanaryRow, ReportModel};
+
+/// The model as JSON. Foreign text is data there; control characters are escaped by JSON itself.
+pub(super) fn json(model: &ReportModel) -> String {
+    let mut text = serde_json::to_string_pretty(model).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// One row per canary and expectation.
+pub(super) fn csv(model: &ReportModel) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in &model.canaries {
+        // Writing to memory cannot fail; a row that did would be missing, which the tests count.
+        let _ = writer.serialize(inert(row));
+    }
+    if model.canaries.is_empty() {
+        let _ = writer.write_record(HEADER);
+    }
+    writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+}
+
+const HEADER: [&str; 19] = [
+    "campaign",
+    "run",
+    "route",
+    "recipe",
+    "token",
+    "canary",
+    "stage",
+    "expectation",
+    "outcome",
+    "reason",
+    "last_stage",
+    "ttd_lower_s",
+    "ttd_upper_s",
+    "ttd_completing_upper_s",
+    "watcher",
+    "rule",
+    "submitted",
+    "late_ms",
+    "delivery",
+];
+
+fn inert(row: &CanaryRow) -> CanaryRow {
+    CanaryRow {
+        campaign: escape::csv(&row.campaign),
+        route: escape::csv(&row.route),
+        recipe: escape::csv(&row.recipe),
+        expectation: escape::csv(&row.expectation),
+        reason: escape::csv(&row.reason),
+        watcher: escape::csv(&row.watcher),
+        rule: escape::csv(&row.rule),
+        ..row.clone()
+    }
+}
+
+/// One test case per route and expectation: failed where the objective is missed, an error where it
+/// is undecided.
+pub(super) fn junit(model: &ReportModel) -> String {
+    let mut report = Report::new(escape::terminal(&model.campaign));
+    for route in &model.routes {
+        let mut suite = TestSuite::new(escape::terminal(&route.name));
+        for expectation in &route.expectations {
+            let status = match expectation.objective.as_str() {
+                "met" => TestCaseStatus::success(),
+                other => {
+                    let kind = match other {
+                        "missed" => NonSuccessKind::Failure,
+                        _ => NonSuccessKind::Error,
+                    };
+                    let mut status = TestCaseStatus::non_success(kind);
+                    status.set_message(escape::terminal(&format!(
+                        "{}: {}; objective {}",
+                        expectation.objective, expectation.verdict, expectation.objective_words
+                    )));
+                    status
+                }
+            };
+            let mut case = TestCase::new(escape::terminal(&expectation.name), status);
+            case.set_classname(escape::terminal(&route.name));
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    report.to_string().unwrap_or_default()
+}

@@ -1,0 +1,78 @@
+//! Numbers in words: durations and shares as people write them, with no more digits than they carry.
+
+/// A duration with its unit: `12.3 s`, `4 min 5 s`, `3.2 days`.
+pub fn duration(ns: u64) -> String {
+    let s = ns as f64 / 1e9;
+    if ns < 1_000 {
+        format!("{ns} ns")
+    } else if s < 1e-3 {
+        format!("{:.0} µs", s * 1e6)
+    } else if s < 1.0 {
+        format!("{} ms", three(s * 1e3))
+    } else if s < 60.0 {
+        format!("{} s", three(s))
+    } else if s < 3_600.0 {
+        format!("{} min", three(s / 60.0))
+    } else if s < 86_400.0 {
+        format!("{} h", three(s / 3_600.0))
+    } else {
+        format!("{} days", three(s / 86_400.0))
+    }
+}
+
+/// Three digits, and no zeros behind the point.
+fn three(value: f64) -> String {
+    let places = if value >= 100.0 {
+        0
+    } else if value >= 10.0 {
+        1
+    } else {
+        2
+    };
+    let text = format!("{value:.places$}");
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
+}
+
+/// A share in per cent; never rounded up to 100 or down to 0.
+pub fn percent(share: f64) -> String {
+    let rounded = (share * 1_000.0).round() / 10.0;
+    if share < 1.0 && rounded >= 100.0 {
+        ">99.9 %".to_owned()
+    } else if share > 0.0 && rounded <= 0.0 {
+        "<0.1 %".to_owned()
+    } else {
+        format!("{rounded} %")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (42_000, "42 µs"),
+            (1_500_000, "1.5 ms"),
+            (999_000_000, "999 ms"),
+            (12_340_000_000, "12.3 s"),
+            (90_000_000_000, "1.5 min"),
+            (7_200_000_000_000, "2 h"),
+            (400 * 86_400_000_000_000, "400 days"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn a_share_is_never_rounded_to_certainty() {
+        assert_eq!(percent(1.0), "100 %");
+        assert_eq!(percent(0.9999), ">99.9 %");
+        assert_eq!(percent(0.0001), "<0.1 %");
+        assert_eq!(percent(0.953), "95.3 %");
+    }
+}

@@ -23,10 +23,10 @@ pub mod rehearse;
 pub mod report;
 pub mod run;
 pub mod scan;
+mod signals;
 pub mod stop;
 pub mod verify;
 pub mod watch;
-mod signals;
 
 const AFTER: &str = "\
 Exit codes:

@@ -422,3 +422,59 @@ fn poll_faults_open_and_close_blind_spans_and_silence_proves_nothing() {
         }
     }
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn kafka_misses_no_first_record_and_makes_an_outage_good() {
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let bench = Bench::new(40);
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("alerts", 2, 1).unwrap();
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .set("linger.ms", "0")
+        .create()
+        .unwrap();
+    let send = |serial: u32| {
+        let body = bench.alert(serial);
+        let record = BaseRecord::<str, str>::to("alerts")
+            .partition(i32::try_from(serial % 2).unwrap())
+            .payload(&body);
+        producer.send(record).unwrap();
+        producer.flush(Duration::from_secs(10)).unwrap();
+    };
+    // What was there before is none of ours.
+    send(39);
+    let settings = format!(
+        "type='kafka'\nbrokers=['{}']\ntopic='alerts'\ndialect='reference-detector'",
+        cluster.bootstrap_servers()
+    );
+    let mut next = 0;
+    // Each start races its first record; what is sent between two runs is read by the next one.
+    for _ in 0..5 {
+        let running = bench.start(&settings);
+        send(next);
+        send(next + 1);
+        until("both are sighted", || bench.sighted().len() == next as usize + 2);
+        running.stop();
+        send(next + 2);
+        next += 3;
+    }
+    let running = bench.start(&settings);
+    until("all are sighted", || bench.sighted().len() == next as usize);
+    let blind = |open: bool| {
+        bench.rows().iter().any(|r| match r {
+            Row::Blind(b) => b.to.is_none() == open && !b.ours && (open || b.recovered),
+            _ => false,
+        })
+    };
+    cluster.broker_down(1).unwrap();
+    until("the outage is seen", || blind(true));
+    cluster.broker_up(1).unwrap();
+    send(next);
+    until("the outage is over", || blind(false) && bench.sighted().len() == next as usize + 1);
+    running.stop();
+    assert_eq!(sorted(bench.sighted()), numbers(next + 1));
+    assert_eq!(bench.strays(StrayClass::Duplicate), 0);
+}

@@ -18,6 +18,9 @@ pub struct Args {
     /// Read the configuration, say whether it is sound, and start nothing.
     #[arg(long)]
     pub check: bool,
+    /// End when standard input does: a detector that a program started does not outlive it.
+    #[arg(long, hide = true)]
+    pub with_stdin: bool,
 }
 
 /// Runs `dwell detector` until SIGTERM or SIGINT. Once it is ready it prints one JSON line with the
@@ -30,6 +33,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     }
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(&stop)?;
+    if args.with_stdin {
+        stop_with_stdin(&stop)?;
+    }
     crate::detector::run(&settings, Arc::new(SystemClock::new()), &stop, |ready| {
         let line = serde_json::to_string(ready).unwrap_or_default();
         // A closed stdout must not end a detector that works.
@@ -60,6 +66,17 @@ pub(super) fn stop_on_signal(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
     };
     std::thread::Builder::new().name("signals".into()).spawn(listen).map_err(deaf)?;
     Ok(())
+}
+
+fn stop_with_stdin(stop: &Arc<AtomicBool>) -> Result<(), Failure> {
+    let stop = Arc::clone(stop);
+    let wait = move || {
+        // An error ends it too: then nobody is there any more.
+        let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+        stop.store(true, Ordering::Release);
+    };
+    let started = std::thread::Builder::new().name("stdin".into()).spawn(wait);
+    started.map(drop).map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))
 }
 
 impl From<DetectorError> for Failure {

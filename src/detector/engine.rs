@@ -229,6 +229,8 @@ impl Engine {
         self.truth.note(TruthRow::Created {
             alert: id.clone(),
             rule: rule.settings.name.clone(),
+            sigma: firing.found.id.clone(),
+            title: firing.found.title.clone(),
             document: firing.document,
             stamp: now,
         });

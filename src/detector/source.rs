@@ -213,16 +213,16 @@ pub(super) mod kafka {
         /// Hands over what arrives.
         pub fn follow(self, hand: &Hand) {
             while !hand.stopped() {
-                match self.consumer.poll(Duration::from_millis(50)) {
-                    Some(Ok(message)) => {
-                        if !hand.give(message.payload().unwrap_or_default()) {
-                            return;
-                        }
-                    }
+                let record = match self.consumer.poll(Duration::from_millis(50)) {
+                    Some(Ok(record)) => record,
                     Some(Err(error)) => {
                         tracing::warn!(%error, "A topic cannot be read; trying again.");
+                        continue;
                     }
-                    None => {}
+                    None => continue,
+                };
+                if !hand.give(record.payload().unwrap_or_default()) {
+                    return;
                 }
             }
         }

@@ -46,6 +46,11 @@ pub enum TruthRow {
         alert: String,
         /// The configured rule's name.
         rule: String,
+        /// Id of the Sigma rule that fired.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sigma: Option<String>,
+        /// Its title.
+        title: String,
         /// The document that completed it.
         document: String,
         /// When.

@@ -1,0 +1,250 @@
+//! `dwell demo`: the whole instrument on a small SIEM whose faults are known, in under a minute.
+//!
+//! It writes a real configuration into a fresh folder, starts the reference detector as a child
+//! process, carries out a campaign through the same code as `dwell run`, and holds what was measured
+//! against what was planted. It succeeds when they agree: the routes are *meant* to miss, so the
+//! campaign's own exit code is not the demo's.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use comfy_table::Table;
+use dwell_injectors::stamp::{Clock, SystemClock};
+use dwell_injectors::token::{KeyRing, TokenId};
+
+use super::{Global, signals};
+use crate::detector::Truth;
+use crate::dispatch::outcome::{Assessment, Outcome};
+use crate::dispatch::plan::Request;
+use crate::dispatch::run::{Observer, Orders, Status};
+use crate::dispatch::session::Session;
+use crate::exit::{Exit, Failure};
+use crate::ledger::Row;
+use crate::matching::Scanner;
+
+mod compare;
+mod explain;
+mod place;
+mod plan;
+
+use compare::{Check, Evidence};
+
+/// Arguments of `dwell demo`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Folder for everything that the demo writes; it must be new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// Canaries of each route.
+    #[arg(long, default_value_t = plan::COUNT, value_parser = clap::value_parser!(u32).range(5..=600))]
+    pub count: u32,
+    /// Seed of the schedule and of the detector's delays and losses.
+    #[arg(long, default_value_t = 2026)]
+    pub seed: u64,
+}
+
+/// Runs `dwell demo`.
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let folder = place::folder(args.dir.as_deref(), SystemClock::new().now().timestamp())?;
+    let (api, hook) = place::ports()?;
+    let campaign = folder.join("dwell.toml");
+    let detector = folder.join("detector.toml");
+    place::write(&campaign, &plan::campaign(api, hook, args.seed, args.count))?;
+    place::write(&detector, &plan::detector(api, hook, args.seed))?;
+    for log in plan::logs() {
+        place::write(&folder.join(log), "")?;
+    }
+    let key = folder.join("dwell.key");
+    KeyRing::generate().create(&key).map_err(|e| Failure::Environment(e.to_string()))?;
+    eprintln!("Everything that the demo writes is in {}", folder.display());
+    eprintln!(
+        "Seven routes, {} canaries each within {} s; a detector with planted faults. Ctrl-C stops.",
+        args.count,
+        plan::WINDOW_S
+    );
+    let running = place::Detector::start(&detector)?;
+    let done = carry_out(&campaign)?;
+    let checks = held_against_truth(&folder, &done, api)?;
+    drop(running);
+    show(&folder, &done.assessment, &checks, global.json)
+}
+
+/// What the campaign left.
+struct Done {
+    assessment: Assessment,
+    rows: Vec<Row>,
+    keys: Arc<KeyRing>,
+}
+
+/// The campaign, as `dwell run` carries it out.
+fn carry_out(campaign: &Path) -> Result<Done, Failure> {
+    let config = crate::config::load(campaign)
+        .map_err(|e| Failure::Bug(format!("the demo's own configuration is refused: {e}")))?;
+    let mut session = Session::prepare(config)?;
+    let orders = Orders::default();
+    signals::install(session.runtime.handle(), &orders)
+        .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
+    session.open("demo")?;
+    let plan = session.plan(&Request::default())?;
+    let mut watching = Watching::default();
+    let result = session.run(plan, false, &orders, &mut watching);
+    let keys = Arc::clone(&session.keys);
+    session.close()?;
+    eprintln!();
+    if orders.stop.is_ordered() {
+        return Err(Failure::Environment("stopped before it was complete".into()));
+    }
+    Ok(Done { assessment: result?, rows: watching.rows, keys })
+}
+
+/// Keeps the run's rows and shows how it goes.
+#[derive(Default)]
+struct Watching {
+    rows: Vec<Row>,
+}
+
+impl Observer for Watching {
+    fn rows(&mut self, rows: &[Row]) {
+        self.rows.extend_from_slice(rows);
+    }
+
+    fn status(&mut self, status: &Status) {
+        let of = |outcome| status.outcomes.get(&outcome).copied().unwrap_or(0);
+        eprint!(
+            "\r{} of {} injected; detected {}, late {}, missed {}, pending {}   ",
+            status.injected,
+            status.planned,
+            of(Outcome::Detected),
+            of(Outcome::Late),
+            of(Outcome::Missed),
+            of(Outcome::Pending),
+        );
+    }
+}
+
+fn held_against_truth(
+    folder: &Path,
+    done: &Done,
+    api: std::net::SocketAddr,
+) -> Result<Vec<Check>, Failure> {
+    let truth = Truth::read(&folder.join("truth.jsonl"))?;
+    let scanner = Scanner::new(Arc::clone(&done.keys));
+    let tokens = |text: &str| scanner.tokens_in(text.as_bytes()).0;
+    let explainer = explain::Explainer::new(api)?;
+    let explain = |canary: TokenId| explainer.explain(canary, &done.assessment, &done.rows);
+    Ok(compare::compare(&Evidence {
+        rows: &done.rows,
+        assessment: &done.assessment,
+        truth: &truth,
+        tokens: &tokens,
+        explain: &explain,
+    }))
+}
+
+/// Prints what was measured, how it compares, and what to do next.
+fn show(
+    folder: &Path,
+    assessment: &Assessment,
+    checks: &[Check],
+    json: bool,
+) -> Result<Exit, Failure> {
+    let agree = checks.iter().all(|check| check.agrees);
+    if json {
+        let value = serde_json::json!({
+            "folder": folder, "agree": agree, "checks": checks, "routes": counts(assessment),
+        });
+        println!("{value}");
+    } else {
+        println!("{}\n\n{}\n", measured(assessment), compared(checks));
+        println!("{}", closing(folder, checks));
+    }
+    Ok(if agree { Exit::Met } else { Exit::Missed })
+}
+
+fn counts(assessment: &Assessment) -> Vec<serde_json::Value> {
+    let routes = assessment.routes.iter();
+    routes
+        .flat_map(|route| {
+            route.expectations().iter().enumerate().map(move |(index, expectation)| {
+                serde_json::json!({
+                    "route": route.plan.name, "expectation": expectation.name,
+                    "outcomes": route.counts(index),
+                })
+            })
+        })
+        .collect()
+}
+
+fn measured(assessment: &Assessment) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::TableStyle::new());
+    table.set_header([
+        "route",
+        "expectation",
+        "n",
+        "detected",
+        "late",
+        "missed",
+        "other",
+        "median",
+    ]);
+    for route in &assessment.routes {
+        for (index, expectation) in route.expectations().iter().enumerate() {
+            let counts = route.counts(index);
+            let of = |outcome| counts.get(&outcome).copied().unwrap_or(0);
+            let known = [Outcome::Detected, Outcome::Late, Outcome::Missed].map(of);
+            let other = counts.values().sum::<u64>() - known.iter().sum::<u64>();
+            table.add_row([
+                route.plan.name.clone(),
+                expectation.name.clone(),
+                route.canaries.len().to_string(),
+                known[0].to_string(),
+                known[1].to_string(),
+                known[2].to_string(),
+                other.to_string(),
+                median(route, index),
+            ]);
+        }
+    }
+    table.to_string()
+}
+
+/// Median of the upper ends over all canaries of the route: a miss lies beyond every detection.
+fn median(route: &crate::dispatch::outcome::RouteView, expectation: usize) -> String {
+    let verdicts = route.canaries.iter().filter_map(|canary| canary.verdicts.get(expectation));
+    let mut ends: Vec<Option<u64>> = verdicts.map(|v| v.ttd.map(|ttd| ttd.upper_ns)).collect();
+    ends.sort_by_key(|end| end.unwrap_or(u64::MAX));
+    match ends.get(ends.len().saturating_sub(1) / 2) {
+        Some(Some(ns)) => compare::milliseconds(i64::try_from(*ns).unwrap_or(i64::MAX)),
+        _ => "not reached".into(),
+    }
+}
+
+fn compared(checks: &[Check]) -> String {
+    let mut table = Table::new();
+    table.load_style(comfy_table::TableStyle::new()).set_width(120);
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    table.set_header(["planted", "measured", "agrees"]);
+    for check in checks {
+        let agrees = if check.agrees { "yes" } else { "NO" };
+        table.add_row([check.planted.as_str(), check.measured.as_str(), agrees]);
+    }
+    table.to_string()
+}
+
+fn closing(folder: &Path, checks: &[Check]) -> String {
+    let wrong = checks.iter().filter(|check| !check.agrees).count();
+    let verdict = if wrong == 0 {
+        "What was measured agrees with what was planted.".to_owned()
+    } else {
+        format!("{wrong} of {} comparisons do not agree: see the lines marked NO.", checks.len())
+    };
+    let place = folder.display();
+    format!(
+        "{verdict}\nThis is the time for these event shapes, entering at these points, to reach these \
+         rules. It is not an estimate for a whole breach.\n\nNext:\n  \
+         the configuration        {place}/dwell.toml\n  \
+         what really happened     {place}/truth.jsonl\n  \
+         your own pipeline        dwell init"
+    )
+}

@@ -531,9 +531,23 @@ impl Run<'_> {
     fn decided(&self) -> bool {
         match self.assessment(self.parts.row.run) {
             Some(assessment) if self.parts.until_horizon => assessment.outstanding().0 == 0,
-            Some(assessment) => assessment.pending() == 0,
+            // Not before the last deadline: stopping once enough was seen would choose the
+            // denominator of the share by its outcome.
+            Some(assessment) => {
+                assessment.pending() == 0 && assessment.cut >= self.last_deadline(&assessment)
+            }
             None => true,
         }
+    }
+
+    /// When the last deadline of what was injected passes, on the axis.
+    fn last_deadline(&self, assessment: &Assessment) -> i64 {
+        let last_of = |route: &super::outcome::RouteView| {
+            let deadline = route.plan.expectations.iter().map(|e| e.deadline_ns).max();
+            let submitted = route.canaries.iter().map(|c| c.submitted).max();
+            submitted.map(|at| at.saturating_add_unsigned(deadline.unwrap_or(0)))
+        };
+        assessment.routes.iter().filter_map(last_of).max().unwrap_or(i64::MIN)
     }
 
     fn reason(&self) -> String {

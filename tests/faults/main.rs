@@ -8,3 +8,4 @@ mod child;
 mod disk;
 mod kill;
 mod oracle;
+mod size;

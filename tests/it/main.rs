@@ -5,5 +5,6 @@
 mod broken;
 mod configs;
 mod detector;
+mod ledger;
 mod recipes;
 mod watchers;

@@ -1,0 +1,126 @@
+//! `dwell ledger` and `dwell leftovers` from the outside.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use assert_cmd::Command;
+use dwell::ledger::*;
+use dwell_injectors::receipt::Strength;
+use dwell_injectors::stamp::{Clock, SystemClock};
+use dwell_injectors::token::{Carrier, KeyRing, TokenId};
+
+struct Lab {
+    folder: tempfile::TempDir,
+    token: String,
+}
+
+impl Lab {
+    fn dwell(&self, args: &[&str]) -> (i32, String, String) {
+        let config = self.path().join("dwell.toml");
+        let out =
+            Command::cargo_bin("dwell").unwrap().arg("-c").arg(config).args(args).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (out.status.code().unwrap(), text(out.stdout), text(out.stderr))
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// A configuration by `dwell init`, and a ledger with one accepted canary.
+fn lab() -> Lab {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("dwell.toml");
+    Command::cargo_bin("dwell")
+        .unwrap()
+        .args(["init", "--dir"])
+        .arg(folder.path())
+        .assert()
+        .success();
+    let checked = dwell::config::load_for_reading(&config).unwrap();
+    let keys = KeyRing::load(&checked.key).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let opening = Opening { verb: "run".to_owned() };
+    let ledger =
+        Ledger::open(&checked.ledger, &keys.chain_key(), opening, Arc::clone(&clock)).unwrap();
+    let canary = TokenId { epoch: keys.newest(), serial: 0 };
+    let token = keys.mint(canary.epoch, 0).unwrap().text(Carrier::Text);
+    let body = format!("hello {token}");
+    let intent = Intent {
+        canary,
+        run: 1,
+        route: 0,
+        slot: 0,
+        intended: clock.now(),
+        digests: vec![dwell::dispatch::run::body_digest(&body)],
+        completing: 0,
+    };
+    let receipt = ReceiptRow {
+        canary,
+        event: 0,
+        submitted_at: clock.now(),
+        late_ns: 0,
+        result: EventResult::Accepted {
+            at: None,
+            strength: Strength::Written,
+            place: Some("=\u{1b}[31m/var/log/x:1".to_owned()),
+        },
+    };
+    let batch = Batch {
+        rows: vec![Row::Intent(intent), Row::Receipt(receipt)],
+        bodies: vec![(canary, 0, body)],
+        ..Batch::default()
+    };
+    ledger.append(batch).wait().unwrap();
+    ledger.close(Duration::from_secs(10)).unwrap();
+    Lab { folder, token }
+}
+
+#[test]
+fn verify_says_whole_then_points_at_the_altered_row() {
+    let lab = lab();
+    let (code, out, err) = lab.dwell(&["ledger", "verify"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let head = out.lines().find_map(|l| l.strip_prefix("head ")).unwrap().to_owned();
+    assert_eq!(lab.dwell(&["ledger", "verify", "--expect", &head]).0, 0);
+    let other = format!("{}0", &head[..head.len() - 1]);
+    let other = if other == head { format!("{}1", &head[..head.len() - 1]) } else { other };
+    assert_eq!(lab.dwell(&["ledger", "verify", "--expect", &other]).0, 1);
+    assert_eq!(lab.dwell(&["ledger", "verify", "--expect", "nonsense"]).0, 2);
+    let ledger = dwell::config::load_for_reading(&lab.path().join("dwell.toml")).unwrap().ledger;
+    let raw = rusqlite::Connection::open(&ledger).unwrap();
+    raw.execute_batch(
+        "DROP TRIGGER rows_are_never_altered;
+         UPDATE rows SET body = replace(body, '\"l\":0', '\"l\":9') WHERE kind = 'receipt'",
+    )
+    .unwrap();
+    drop(raw);
+    let (code, out, _) = lab.dwell(&["ledger", "verify"]);
+    assert_eq!(code, 1);
+    assert!(out.contains("row 3 "), "{out}");
+    assert_eq!(lab.dwell(&["ledger", "show"]).0, 3, "a damaged ledger is not summed up");
+    for suffix in ["", ".marks"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", ledger.display()));
+    }
+    assert_eq!(lab.dwell(&["ledger", "verify"]).0, 3, "there is nothing to read");
+}
+
+#[test]
+fn export_show_and_leftovers_tell_the_same_story_inertly() {
+    let lab = lab();
+    let (code, out, err) = lab.dwell(&["ledger", "export"]);
+    assert_eq!((code, out.lines().count()), (0, 3), "{err}");
+    assert!(out.bytes().all(|b| b == b'\n' || (0x20..0x7f).contains(&b)));
+    let (code, out, _) = lab.dwell(&["ledger", "show"]);
+    assert!(code == 0 && out.contains("1 receipt") && out.contains("head 1:3:"), "{out}");
+    for args in [&["leftovers"][..], &["leftovers", "--csv"], &["leftovers", "--json"]] {
+        let (code, out, err) = lab.dwell(args);
+        assert!(code == 0 && out.contains(&lab.token), "{out}{err}");
+        assert!(!out.contains('\u{1b}'), "foreign text is inert: {out:?}");
+    }
+    assert!(lab.dwell(&["leftovers", "--csv"]).1.contains("'="), "no formulas");
+    let (code, out, _) = lab.dwell(&["leftovers", "--remove"]);
+    assert!(code == 0 && !out.contains("removed"), "{out}");
+}

@@ -129,7 +129,7 @@ fn indexed(reader: &Reader, pos: u64, row: &Row) -> Result<Option<String>, Ledge
         ),
         _ => return Ok(None),
     };
-    let Some(canary) = super::sqlite::canary_of(row) else { return Ok(None) };
+    let Some(canary) = row.canary() else { return Ok(None) };
     let there = reader
         .connection()
         .prepare_cached(sql)

@@ -26,6 +26,7 @@
 mod audit;
 mod chain;
 mod error;
+mod filing;
 mod lock;
 mod marks;
 mod reader;
@@ -36,6 +37,7 @@ mod sqlite;
 mod store;
 #[cfg(test)]
 mod tests;
+mod ticket;
 mod writer;
 
 pub use audit::{Audit, audit};
@@ -46,7 +48,8 @@ pub use row::*;
 pub use schema::FORMAT;
 pub use sqlite::SqliteStore;
 pub use store::{OpenRun, Store, Unfinished};
-pub use writer::{Ledger, Opening, Ticket};
+pub use ticket::Ticket;
+pub use writer::{Ledger, Opening};
 
 use dwell_injectors::token::TokenId;
 

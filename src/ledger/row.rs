@@ -86,28 +86,6 @@ pub enum Row {
     Ended(Ended),
 }
 
-impl Row {
-    /// The name under which a row is filed: its `k`.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Row::Opened(_) => "opened",
-            Row::Run(_) => "run",
-            Row::Intent(_) => "intent",
-            Row::Receipt(_) => "receipt",
-            Row::Withdrawn(_) => "withdrawn",
-            Row::Sighting(_) => "sighting",
-            Row::Look(_) => "look",
-            Row::Blind(_) => "blind",
-            Row::Proven(_) => "proven",
-            Row::Stray(_) => "stray",
-            Row::Control(_) => "control",
-            Row::Clock(_) => "clock",
-            Row::Verify(_) => "verify",
-            Row::Ended(_) => "ended",
-        }
-    }
-}
-
 /// A writer opened the ledger.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Opened {

@@ -117,7 +117,7 @@ impl SqliteStore {
     /// Keeps the derived tables in step with one row.
     fn index(&self, pos: i64, row: &Row) -> Result<(), LedgerError> {
         let doing = "index a row";
-        if let Some(canary) = canary_of(row) {
+        if let Some(canary) = row.canary() {
             self.run(
                 doing,
                 "INSERT INTO stories VALUES (?1, ?2, ?3)",
@@ -231,18 +231,6 @@ impl SqliteStore {
             after = last;
         }
         self.commit()
-    }
-}
-
-/// The canary whose story a row belongs to.
-pub(super) fn canary_of(row: &Row) -> Option<TokenId> {
-    match row {
-        Row::Intent(r) => Some(r.canary),
-        Row::Receipt(r) => Some(r.canary),
-        Row::Sighting(r) => Some(r.canary),
-        Row::Withdrawn(r) => r.canary,
-        Row::Verify(r) => r.canary,
-        _ => None,
     }
 }
 

@@ -9,9 +9,7 @@
 //! queued or new, with an error, until the process ends; the next open finds out.
 
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,6 +22,7 @@ use super::lock::Lock;
 use super::marks::{self, Marks};
 use super::sqlite::SqliteStore;
 use super::store::Store;
+use super::ticket::{Ticket, block_on};
 use super::{
     Batch, Head, LedgerError, Opened, Row, SightingRow, Stray, StrayClass, recovery, schema,
 };
@@ -249,47 +248,6 @@ fn begin(
         tracing::warn!(rows = recovered, "The last process ended in the middle: recovered.");
     }
     Ok(now.boot)
-}
-
-/// The promise of a commit.
-#[derive(Debug)]
-pub struct Ticket {
-    answer: Result<Promise, LedgerError>,
-}
-
-/// The answer to come, and what to say if the writer ends without one.
-type Promise = (oneshot::Receiver<Result<Vec<Row>, LedgerError>>, LedgerError);
-
-impl Ticket {
-    /// Blocks until the batch is durable; returns the rows as written (sightings classified).
-    pub fn wait(self) -> Result<Vec<Row>, LedgerError> {
-        let (answer, ended) = self.answer?;
-        block_on(answer).unwrap_or(Err(ended))
-    }
-
-    /// The same for asynchronous callers.
-    pub async fn done(self) -> Result<Vec<Row>, LedgerError> {
-        let (answer, ended) = self.answer?;
-        answer.await.unwrap_or(Err(ended))
-    }
-}
-
-/// Waits for an answer on any thread: the channel's own blocking call panics on a runtime's.
-fn block_on<T>(mut answer: oneshot::Receiver<T>) -> Result<T, oneshot::error::RecvError> {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    loop {
-        match Pin::new(&mut answer).poll(&mut context) {
-            Poll::Ready(result) => return result,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }
 
 struct Writer {

@@ -4,6 +4,7 @@
 //! - [`session`]: what `run`, `watch` and `probe` open in common.
 //! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
 //! - [`watching`]: watchers on threads of their own.
+//! - [`story`]: the whole story of one canary.
 //! - [`outcome`]: the pure fold of rows to outcomes that every report rests on.
 
 mod departures;
@@ -11,6 +12,7 @@ pub mod outcome;
 pub mod plan;
 pub mod run;
 pub mod session;
+pub mod story;
 mod timing;
 pub mod watching;
 

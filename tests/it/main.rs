@@ -8,3 +8,4 @@ mod detector;
 mod ledger;
 mod recipes;
 mod watchers;
+mod verbs;

@@ -1,0 +1,5 @@
+//! The whole story of one canary.
+
+mod origin;
+
+pub use origin::Origin;

@@ -1,0 +1,112 @@
+//! Where a canary came from: its run and route, what was sent, and when.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dwell_injectors::injector::Event;
+use dwell_injectors::render::Rendered;
+use dwell_injectors::stamp::Stamp;
+use dwell_injectors::token::TokenId;
+
+use crate::ledger::{
+    Intent, LedgerError, Reader, ReceiptRow, RoutePlan, Row, RunStarted, SightingRow,
+};
+
+/// What the ledger holds of one canary. Point look-ups only: nothing here reads the whole ledger.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its intent.
+    pub intent: Intent,
+    /// The run that it belongs to.
+    pub run: RunStarted,
+    /// Its route as that run planned it.
+    pub plan: RoutePlan,
+    /// Its receipts, by event.
+    pub receipts: Vec<ReceiptRow>,
+    /// Its sightings, in commit order.
+    pub sightings: Vec<SightingRow>,
+    /// Why it never left, if it did not.
+    pub withdrawn: Option<String>,
+    /// When somebody asked about it, and what was answered.
+    pub verified: Vec<(Stamp, String)>,
+    /// The bodies of its events as rendered, by index; one that was not kept is not here.
+    pub bodies: BTreeMap<u32, String>,
+}
+
+impl Origin {
+    /// Reads it; `None` when this ledger does not hold the canary.
+    pub fn find(reader: &Reader, canary: TokenId) -> Result<Option<Origin>, LedgerError> {
+        let mut intent = None;
+        let mut receipts: Vec<ReceiptRow> = Vec::new();
+        let mut sightings = Vec::new();
+        let mut withdrawn = None;
+        let mut verified = Vec::new();
+        for (_, row) in reader.rows_of(canary)? {
+            match row {
+                Row::Intent(row) => intent = Some(row),
+                Row::Receipt(row) => receipts.push(row),
+                Row::Sighting(row) => sightings.push(row),
+                Row::Withdrawn(row) => withdrawn = Some(row.reason),
+                Row::Verify(row) => verified.push((row.at, row.answer)),
+                _ => {}
+            }
+        }
+        let Some(intent) = intent else { return Ok(None) };
+        receipts.sort_by_key(|receipt| receipt.event);
+        let run = reader.runs()?.into_iter().find(|run| run.run == intent.run);
+        let Some(run) = run else { return Ok(None) };
+        let Some(plan) = run.routes.get(intent.route as usize).cloned() else { return Ok(None) };
+        let mut bodies = BTreeMap::new();
+        for event in 0..intent.digests.len() as u32 {
+            if let Some(body) = reader.body(canary, event)? {
+                bodies.insert(event, body);
+            }
+        }
+        let found = Origin { intent, run, plan, receipts, sightings, withdrawn, verified, bodies };
+        Ok(Some(found))
+    }
+
+    /// Submission of its first event; the planned instant while no receipt is there.
+    pub fn submitted(&self) -> Stamp {
+        self.receipts.first().map_or(self.intent.intended, |receipt| receipt.submitted_at)
+    }
+
+    /// When the last of its expectations stops waiting, nanoseconds after submission.
+    pub fn horizon_ns(&self) -> i64 {
+        let last = self.plan.expectations.iter().map(|e| e.horizon_ns).max().unwrap_or(0);
+        i64::try_from(last).unwrap_or(i64::MAX)
+    }
+
+    /// The route's facts, from the configuration that the run recorded.
+    pub fn facts(&self) -> BTreeMap<String, String> {
+        let routes = self.run.config.get("routes").and_then(|routes| routes.as_array());
+        let route = routes.into_iter().flatten().find(|route| {
+            route.get("name").and_then(|name| name.as_str()) == Some(self.plan.name.as_str())
+        });
+        route
+            .and_then(|route| serde_json::from_value(route.get("facts")?.clone()).ok())
+            .unwrap_or_default()
+    }
+
+    /// What was sent, as far as the ledger kept it, for comparisons with documents.
+    pub fn rendered(&self) -> Rendered {
+        let start = self.intent.intended;
+        let events = self.bodies.iter().map(|(index, body)| {
+            let receipt = self.receipts.iter().find(|receipt| receipt.event == *index);
+            let at = receipt.map_or(start, |receipt| receipt.submitted_at);
+            let offset = u64::try_from(at.since(&start).ns).unwrap_or(0);
+            Event {
+                index: *index,
+                offset: Duration::from_nanos(offset),
+                body: body.clone(),
+                completing: *index == self.intent.completing,
+                syslog: None,
+                key: None,
+                time_ns: at.wall_ns,
+            }
+        });
+        let events: Vec<Event> = events.collect();
+        let completing = events.iter().position(|event| event.completing).unwrap_or(0);
+        Rendered { events, completing, token: String::new() }
+    }
+}

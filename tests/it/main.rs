@@ -7,5 +7,5 @@ mod configs;
 mod detector;
 mod ledger;
 mod recipes;
-mod watchers;
 mod verbs;
+mod watchers;

@@ -21,6 +21,7 @@ use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::ledger::Row;
 use crate::matching::Scanner;
+use crate::report::{Format, render};
 
 mod compare;
 mod explain;
@@ -66,6 +67,11 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let done = carry_out(&campaign)?;
     let checks = held_against_truth(&folder, &done, api)?;
     drop(running);
+    let model = super::report::build(&folder.join("dwell.db"), None, None, Some(&done.keys))?;
+    place::write(&folder.join("report.html"), &render(&model, Format::Html, 100))?;
+    if !global.json {
+        print!("{}", render(&model, Format::Text, super::report::width()));
+    }
     show(&folder, &done.assessment, &checks, global.json)
 }
 
@@ -243,6 +249,7 @@ fn closing(folder: &Path, checks: &[Check]) -> String {
     format!(
         "{verdict}\nThis is the time for these event shapes, entering at these points, to reach these \
          rules. It is not an estimate for a whole breach.\n\nNext:\n  \
+         the report               {place}/report.html\n  \
          the configuration        {place}/dwell.toml\n  \
          what really happened     {place}/truth.jsonl\n  \
          your own pipeline        dwell init"

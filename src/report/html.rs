@@ -182,11 +182,11 @@ fn curve(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
     for point in &e.ttd.curve {
         let _ = write!(path, "H{:.1}V{:.1}", x(point.time_ns), y(point.undetected));
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
         "<path d=\"{path}H{:.1}\" fill=\"none\" stroke=\"#2b6c99\" stroke-width=\"2\"/><line x1=\"{d:.1}\" \
          x2=\"{d:.1}\" y1=\"{TOP}\" y2=\"{bottom}\" stroke=\"#a3271c\" stroke-dasharray=\"4 3\"/><text \
-         x=\"{d:.1}\" y=\"{}\" font-size=\"11\" text-anchor=\"middle\" fill=\"#a3271c\">deadline {}</text></svg>\n",
+         x=\"{d:.1}\" y=\"{}\" font-size=\"11\" text-anchor=\"middle\" fill=\"#a3271c\">deadline {}</text></svg>",
         LEFT + WIDTH,
         bottom + 30.0,
         duration(e.deadline_ns),

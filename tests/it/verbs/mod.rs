@@ -1,5 +1,6 @@
 //! `dwell key`, `verify`, `scan` and `explain` as a user runs them.
 
+mod explain;
 mod ledger;
 mod scan;
 mod verify;

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod campaign;
 mod child;
 mod disk;
 mod kill;

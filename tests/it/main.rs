@@ -7,5 +7,6 @@ mod configs;
 mod detector;
 mod ledger;
 mod recipes;
+mod run;
 mod verbs;
 mod watchers;

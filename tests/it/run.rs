@@ -1,0 +1,394 @@
+//! `dwell run` from outside: a log file, a stand-in for a SIEM that copies lines into an alert file,
+//! and every way in which a campaign can go wrong.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// A folder with a key, a configuration and two files.
+struct Site {
+    folder: tempfile::TempDir,
+}
+
+/// What differs from test to test.
+struct Setup {
+    count: u32,
+    window: &'static str,
+    deadline: &'static str,
+    watcher: String,
+    log: &'static str,
+    more: &'static str,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            count: 12,
+            window: "3s",
+            deadline: "2s",
+            watcher: "type = \"file\"\npath = \"alerts.json\"\ndialect = \"json\"".into(),
+            log: "auth.log",
+            more: "",
+        }
+    }
+}
+
+impl Site {
+    fn new(setup: &Setup) -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site { folder };
+        let made = site.dwell(&["init", "--dir", "made"]);
+        assert!(made.status.success());
+        std::fs::rename(site.path("made/dwell.key"), site.path("dwell.key")).unwrap();
+        std::fs::write(site.path("auth.log"), "").unwrap();
+        std::fs::write(site.path("alerts.json"), "").unwrap();
+        let Setup { count, window, deadline, watcher, log, more } = setup;
+        let config = format!(
+            r#"
+[ledger]
+path = "dwell.db"
+[key]
+file = "dwell.key"
+[campaign]
+name = "c"
+window = "{window}"
+seed = 1
+kill_switch = "STOP"
+{more}
+[[injector]]
+name = "log"
+type = "file"
+path = "{log}"
+[[watcher]]
+name = "alerts"
+stage = "detected"
+{watcher}
+[[route]]
+name = "ssh"
+recipe = "fake-login/sshd-failed-password"
+injector = "log"
+enters_at = "host-log"
+owner = "SOC"
+count = {count}
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "written"
+response = "none"
+[[route.expect]]
+stage = "detected"
+watchers = ["alerts"]
+deadline = "{deadline}"
+horizon = "30s"
+objective = {{ share = 1.0, min_n = 1 }}
+"#
+        );
+        std::fs::write(site.path("dwell.toml"), config).unwrap();
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
+        command.args(arguments).current_dir(self.folder.path());
+        command
+    }
+
+    fn dwell(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Outcomes of the report, and the sums that must add up.
+    fn outcomes(&self) -> (BTreeMap<String, u64>, serde_json::Value) {
+        let report = self.dwell(&["report", "--json"]);
+        let model: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+        let route = &model["routes"][0];
+        let outcomes: BTreeMap<String, u64> =
+            serde_json::from_value(route["expectations"][0]["outcomes"].clone()).unwrap();
+        let withdrawn: u64 =
+            route["withdrawn"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+        let injected = route["injected"].as_u64().unwrap();
+        assert_eq!(route["planned"].as_u64().unwrap(), withdrawn + injected, "conservation");
+        assert_eq!(outcomes.values().sum::<u64>(), injected, "conservation");
+        (outcomes, model)
+    }
+}
+
+/// Copies each line of the log into an alert until dropped.
+struct Siem {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Siem {
+    fn start(site: &Site, silent_for: Duration) -> Siem {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (log, alerts, end) =
+            (site.path("auth.log"), site.path("alerts.json"), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            let begin = Instant::now();
+            let mut log = BufReader::new(std::fs::File::open(log).unwrap());
+            let mut alerts = std::fs::OpenOptions::new().append(true).open(alerts).unwrap();
+            let mut line = String::new();
+            while !end.load(Ordering::Relaxed) {
+                if begin.elapsed() < silent_for || log.read_line(&mut line).unwrap() == 0 {
+                    std::thread::sleep(Duration::from_millis(2));
+                    continue;
+                }
+                let alert =
+                    serde_json::json!({ "rule": { "id": "5710" }, "full_log": line.trim() });
+                writeln!(alerts, "{alert}").unwrap();
+                line.clear();
+            }
+        });
+        Siem { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Siem {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+        .collect()
+}
+
+fn signal(child: &Child, name: &str) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+fn wait_until(what: &str, mut test: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !test() {
+        assert!(begin.elapsed() < Duration::from_secs(30), "{what} did not come");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_campaign_that_is_seen_in_time_ends_with_zero() {
+    let site = Site::new(&Setup::default());
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::from([("detected".to_owned(), 12)]));
+    assert_eq!(model["routes"][0]["expectations"][0]["share"]["counted_as_failed"]["n"], 12);
+    let verified = site.dwell(&["ledger", "verify"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", String::from_utf8_lossy(&verified.stdout));
+    // The same ledger and cut give the same bytes.
+    let first = site.dwell(&["report", "--format", "html"]).stdout;
+    assert_eq!(first, site.dwell(&["report", "--format", "html"]).stdout);
+}
+
+#[test]
+fn a_dry_run_writes_nothing_anywhere() {
+    let site = Site::new(&Setup::default());
+    let before = snapshot(site.folder.path());
+    let done = site.dwell(&["run", "--dry-run", "--json"]);
+    assert_eq!(done.status.code(), Some(0));
+    let plan: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(plan["canaries"].as_array().unwrap().len(), 12);
+    assert_eq!(snapshot(site.folder.path()), before);
+}
+
+#[test]
+fn silence_before_a_watcher_that_never_saw_a_record_is_never_proven() {
+    let site = Site::new(&Setup { count: 3, window: "1s", deadline: "1s", ..Setup::default() });
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(4));
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::from([("indeterminate".to_owned(), 3)]));
+    assert!(model["misses"][0]["reason"].as_str().unwrap().contains("never proved"));
+}
+
+#[test]
+fn a_siem_that_never_raises_an_alert_misses_and_says_at_which_stage() {
+    let site = Site::new(&Setup { count: 3, window: "1s", deadline: "1s", ..Setup::default() });
+    // One record of somebody else's proves that the watcher can see.
+    let child = site.start(&["run"]);
+    wait_until("the first line", || lines(&site.path("auth.log")) > 0);
+    let mut alerts =
+        std::fs::OpenOptions::new().append(true).open(site.path("alerts.json")).unwrap();
+    writeln!(alerts, r#"{{"rule":{{"id":"1"}},"full_log":"somebody else"}}"#).unwrap();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::from([("missed".to_owned(), 3)]));
+    assert_eq!(model["misses"][0]["last_stage"], "delivered");
+}
+
+#[test]
+fn a_siem_that_was_slow_is_late_and_not_missed() {
+    let setup = Setup { count: 3, window: "500ms", deadline: "1s", ..Setup::default() };
+    let site = Site::new(&setup);
+    let _siem = Siem::start(&site, Duration::from_secs(4));
+    let done = site.dwell(&["run", "--until-horizon"]);
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(site.outcomes().0, BTreeMap::from([("late".to_owned(), 3)]));
+}
+
+#[test]
+fn a_target_that_is_missing_leaves_everything_undelivered() {
+    let site = Site::new(&Setup { log: "absent.log", count: 3, window: "1s", ..Setup::default() });
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::from([("undelivered".to_owned(), 3)]));
+    assert!(model["misses"][0]["reason"].as_str().unwrap().contains("absent.log"));
+    assert!(!site.path("absent.log").exists(), "dwell made a file that it was not told to make");
+}
+
+#[test]
+fn the_kill_switch_acts_within_a_second_and_nothing_is_forgotten() {
+    let site = Site::new(&Setup { count: 200, window: "20s", ..Setup::default() });
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let mut child = site.start(&["run"]);
+    wait_until("some canaries", || lines(&site.path("auth.log")) >= 5);
+    let stopped = site.dwell(&["stop"]);
+    assert_eq!(stopped.status.code(), Some(0), "{}", String::from_utf8_lossy(&stopped.stderr));
+    std::thread::sleep(Duration::from_secs(1));
+    let after_a_second = lines(&site.path("auth.log"));
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
+    assert_eq!(lines(&site.path("auth.log")), after_a_second, "something left after the stop");
+    let (outcomes, model) = site.outcomes();
+    let withdrawn = model["routes"][0]["withdrawn"]["kill switch"].as_u64().unwrap();
+    assert_eq!(outcomes["detected"] + withdrawn, 200);
+    assert!(withdrawn > 100, "only {withdrawn} withdrawn");
+    assert_eq!(outcomes["detected"] as usize, after_a_second, "what left is what was recorded");
+}
+
+#[test]
+fn the_first_signal_stops_injecting_and_the_second_leaves() {
+    let setup = Setup { count: 200, window: "20s", deadline: "20s", ..Setup::default() };
+    let site = Site::new(&setup);
+    let mut child = site.start(&["run"]);
+    wait_until("some canaries", || lines(&site.path("auth.log")) >= 3);
+    signal(&child, "-TERM");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Injection stopped") {
+        said.clear();
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended at the first signal");
+    }
+    assert!(child.try_wait().unwrap().is_none(), "it goes on watching");
+    signal(&child, "-TERM");
+    let begin = Instant::now();
+    child.wait().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    let (outcomes, model) = site.outcomes();
+    assert!(model["routes"][0]["withdrawn"]["signal"].as_u64().unwrap() > 100);
+    assert!(outcomes["pending"] >= 3);
+    assert_eq!(site.dwell(&["ledger", "verify"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_second_writer_is_refused_at_once() {
+    let site = Site::new(&Setup { count: 50, window: "10s", ..Setup::default() });
+    let mut child = site.start(&["run"]);
+    wait_until("the ledger", || lines(&site.path("auth.log")) > 0);
+    let begin = Instant::now();
+    let second = site.dwell(&["run"]);
+    assert_eq!(second.status.code(), Some(3), "{}", String::from_utf8_lossy(&second.stderr));
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none(), "the first one goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_port_in_use_injects_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watcher = format!(
+        "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
+        taken.local_addr().unwrap()
+    );
+    let site = Site::new(&Setup { watcher, ..Setup::default() });
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(lines(&site.path("auth.log")), 0);
+}
+
+#[test]
+fn fixed_arrivals_warn() {
+    let setup = Setup {
+        count: 2,
+        window: "1s",
+        deadline: "1s",
+        more: "arrivals = \"fixed\"",
+        ..Setup::default()
+    };
+    let site = Site::new(&setup);
+    let done = site.dwell(&["run"]);
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(said.contains("fixed arrivals measure one phase"), "{said}");
+}
+
+#[test]
+fn caps_hold_over_runs() {
+    let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let capped = config.replace("cap_per_hour = 1000", "cap_per_hour = 6");
+    std::fs::write(site.path("dwell.toml"), capped).unwrap();
+    let _siem = Siem::start(&site, Duration::ZERO);
+    site.dwell(&["run"]);
+    site.dwell(&["run"]);
+    let (_, model) = site.outcomes();
+    assert_eq!(lines(&site.path("auth.log")), 6);
+    assert_eq!(model["routes"][0]["withdrawn"]["cap per hour"], 2);
+}
+
+#[test]
+fn quiet_hours_withdraw_and_are_reported() {
+    let quiet = "quiet_hours = [\"00:00-12:00\", \"12:00-00:00\"]";
+    let site = Site::new(&Setup { count: 3, window: "1s", more: quiet, ..Setup::default() });
+    site.dwell(&["run"]);
+    let report = site.dwell(&["report", "--json"]);
+    let model: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert_eq!(model["routes"][0]["withdrawn"]["quiet hours"], 3);
+    assert_eq!(model["quiet_hours"].as_array().unwrap().len(), 2);
+    assert_eq!(lines(&site.path("auth.log")), 0);
+}
+
+#[test]
+fn after_kill_minus_nine_nothing_accepted_is_lost_and_watch_goes_on() {
+    let site = Site::new(&Setup { count: 100, window: "10s", deadline: "5s", ..Setup::default() });
+    let mut child = site.start(&["run"]);
+    wait_until("some canaries", || lines(&site.path("auth.log")) >= 10);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let sent = lines(&site.path("auth.log")) as u64;
+    let _siem = Siem::start(&site, Duration::ZERO);
+    site.dwell(&["watch"]);
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes.get("detected").copied().unwrap_or(0), sent, "{outcomes:?}");
+    assert_eq!(model["routes"][0]["withdrawn"]["crash"].as_u64().unwrap(), 100 - sent);
+}

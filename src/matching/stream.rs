@@ -1,5 +1,7 @@
 //! Scanning what is too long to hold: chunks in, hits with absolute offsets out.
 
+use std::ops::Range;
+
 use dwell_injectors::token::LONGEST;
 
 use super::{Hit, Scanner};
@@ -27,6 +29,8 @@ impl Stream {
         let whole_chunk_in_seam = seam_end == chunk.len();
         let seam_safe =
             if whole_chunk_in_seam { self.carry.len().saturating_sub(CARRY - 1) } else { carried };
+        // A hit at the chunk's first byte goes on a word if the byte before it does.
+        let before = carried.checked_sub(1).and_then(|last| self.carry.get(last)).copied();
         self.report(scanner, seam_safe, found);
         if whole_chunk_in_seam {
             let keep = self.carry.len().min(CARRY);
@@ -38,7 +42,7 @@ impl Stream {
         // The chunk itself; its tail waits for the next one.
         let begin = self.offset + carried as u64;
         let safe = chunk.len() - (CARRY - 1);
-        self.scan(scanner, chunk, begin, safe, found);
+        self.scan(scanner, before, chunk, begin..begin + safe as u64, found);
         let keep = chunk.len() - CARRY;
         self.carry.clear();
         self.carry.extend_from_slice(&chunk[keep..]);
@@ -54,29 +58,34 @@ impl Stream {
 
     fn report(&mut self, scanner: &Scanner, safe: usize, found: &mut dyn FnMut(u64, Hit)) {
         let bytes = std::mem::take(&mut self.carry);
-        self.scan(scanner, &bytes, self.offset, safe, found);
+        // Hits at the carry's first byte were reported with what stood before it.
+        self.scan(scanner, None, &bytes, self.offset..self.offset + safe as u64, found);
         self.carry = bytes;
     }
 
-    /// Hits that begin in `bytes[..safe]` and were not reported yet.
+    /// Hits that begin within `span` of the stream and were not reported yet; `bytes` begin where the
+    /// span does and may go on beyond it.
     fn scan(
         &mut self,
         scanner: &Scanner,
+        before: Option<u8>,
         bytes: &[u8],
-        begin: u64,
-        safe: usize,
+        span: Range<u64>,
         found: &mut dyn FnMut(u64, Hit),
     ) {
         let reported = self.reported;
         let mut last_end = reported;
-        scanner.scan(bytes, &mut |hit| {
-            let at = begin + hit.start as u64;
-            if hit.start < safe && at >= reported {
+        scanner.scan_after(before, bytes, &mut |hit| {
+            let at = span.start + hit.start as u64;
+            if at < span.end && at >= reported {
                 found(at, hit);
-                last_end = begin + hit.end as u64;
+                // What lies within a token of ours is part of it; a forgery hides nothing.
+                if hit.id.is_some() {
+                    last_end = span.start + hit.end as u64;
+                }
             }
         });
-        self.reported = last_end.max(begin + safe as u64);
+        self.reported = last_end.max(span.end);
     }
 }
 
@@ -87,11 +96,11 @@ mod tests {
     use dwell_injectors::token::{Carrier, Epoch, TokenId};
     use proptest::prelude::*;
 
-    fn streamed(bytes: &[u8], cuts: &[usize]) -> Vec<(u64, TokenId)> {
+    fn streamed(bytes: &[u8], cuts: &[usize]) -> Vec<(u64, Option<TokenId>)> {
         let scanner = Scanner::new(keys());
         let mut stream = Stream::default();
         let mut hits = Vec::new();
-        let mut take = |at: u64, hit: Hit| hits.extend(hit.id.map(|id| (at, id)));
+        let mut take = |at: u64, hit: Hit| hits.push((at, hit.id));
         let mut from = 0;
         for cut in cuts.iter().copied().chain([bytes.len()]) {
             stream.push(&scanner, &bytes[from..cut.max(from)], &mut take);
@@ -101,10 +110,10 @@ mod tests {
         hits
     }
 
-    fn whole(bytes: &[u8]) -> Vec<(u64, TokenId)> {
+    fn whole(bytes: &[u8]) -> Vec<(u64, Option<TokenId>)> {
         let mut hits = Vec::new();
         Scanner::new(keys()).scan(bytes, &mut |hit| {
-            hits.extend(hit.id.map(|id| (hit.start as u64, id)));
+            hits.push((hit.start as u64, hit.id));
         });
         hits
     }
@@ -135,6 +144,28 @@ mod tests {
             cuts.iter_mut().for_each(|c| *c = (*c).min(text.len()));
             cuts.sort_unstable();
             prop_assert_eq!(streamed(text.as_bytes(), &cuts), whole(text.as_bytes()));
+        }
+    }
+    /// Forged texts, some part of a longer word, around every split: what is forged must be counted
+    /// the same however the bytes arrive.
+    #[test]
+    fn forgeries_are_the_same_at_every_split_point() {
+        let prefix = keys().epochs()[0].prefix().to_owned();
+        let forged = format!("{prefix}aaaaaaaaaaaa");
+        let real = keys().mint(Epoch(1), 7).unwrap().text(Carrier::Text);
+        let text = format!(
+            "{}x{forged} {forged} {forged}x {real}.{forged}{real} {forged}{}",
+            "-".repeat(70),
+            "-".repeat(70)
+        );
+        let expected = whole(text.as_bytes());
+        let forgeries = expected.iter().filter(|(_, id)| id.is_none()).count();
+        assert_eq!(forgeries, 2, "two of the five stand alone");
+        for first in 0..=text.len() {
+            for second in [first, first + 1, first + 17, first + 41, first + 90] {
+                let cuts = [first, second.min(text.len())];
+                assert_eq!(streamed(text.as_bytes(), &cuts), expected, "cuts {cuts:?}");
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! adds an epoch and keeps the old ones for reading.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,14 @@ pub enum KeyError {
     #[error("the key file holds no epoch {epoch}")]
     NoEpoch {
         /// The epoch that was asked for.
+        epoch: u16,
+    },
+    /// There is no number left for another epoch.
+    #[error(
+        "epoch {epoch} is the last that can be numbered; start a new key file with `dwell init`"
+    )]
+    LastEpoch {
+        /// The newest epoch.
         epoch: u16,
     },
     /// The epoch is used up.
@@ -210,27 +218,39 @@ impl KeyRing {
         Ok(KeyRing { epochs })
     }
 
-    /// Writes a new key file of mode 0600; refuses to touch one that exists.
+    /// Writes a new key file of mode 0600. A file, link or folder that stands there already is never
+    /// touched, not even when it appears meanwhile.
     pub fn create(&self, path: &Path) -> Result<(), KeyError> {
-        if path.exists() {
-            return Err(KeyError::Exists { path: path.display().to_string() });
-        }
-        self.write(path)
+        let temporary = self.write_beside(path)?;
+        // A hard link refuses an existing name atomically; a rename would replace it.
+        let linked = std::fs::hard_link(&temporary, path);
+        let _ = std::fs::remove_file(&temporary);
+        linked.and_then(|()| sync_folder(path)).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => KeyError::Exists { path: path.display().to_string() },
+            _ => unwritable(path, source),
+        })
     }
 
-    /// Opens a new epoch and replaces the file in one step; old epochs stay readable.
+    /// Opens a new epoch and replaces the file in one step; old epochs stay readable. On an error
+    /// the file and the ring stay as they were.
     pub fn rotate(&mut self, path: &Path) -> Result<Epoch, KeyError> {
-        let epoch = Epoch(self.newest().0.saturating_add(1));
-        self.epochs.push(EpochKey::new(epoch, rand::random()));
-        self.write(path)?;
+        let newest = self.newest().0;
+        let epoch = Epoch(newest.checked_add(1).ok_or(KeyError::LastEpoch { epoch: newest })?);
+        let mut grown = self.clone();
+        grown.epochs.push(EpochKey::new(epoch, rand::random()));
+        let temporary = grown.write_beside(path)?;
+        if let Err(source) = std::fs::rename(&temporary, path) {
+            let _ = std::fs::remove_file(&temporary);
+            return Err(unwritable(path, source));
+        }
+        // The file holds the epoch now: the ring must too, whatever becomes of the folder's sync.
+        *self = grown;
+        sync_folder(path).map_err(|source| unwritable(path, source))?;
         Ok(epoch)
     }
 
-    fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let unwritable = |source| KeyError::Unwritable { path: path.display().to_string(), source };
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".new");
-        let temporary = PathBuf::from(temporary);
+    /// A new file of mode 0600 beside `path` with the whole ring in it, synced.
+    fn write_beside(&self, path: &Path) -> Result<PathBuf, KeyError> {
         let mut text = String::from("# Keys of the tokens. Keep this file secret and backed up.\n");
         for key in &self.epochs {
             text.push_str(&format!(
@@ -239,15 +259,23 @@ impl KeyRing {
                 data_encoding::HEXLOWER.encode(&key.secret)
             ));
         }
+        // A name that nobody can prepare, and `create_new`: neither a link nor a file with wider
+        // permissions can be put in its way.
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{:016x}.new", rand::random::<u64>()));
+        let temporary = PathBuf::from(temporary);
         let mut file = std::fs::OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
             .open(&temporary)
-            .map_err(unwritable)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(unwritable)?;
-        std::fs::rename(&temporary, path).map_err(unwritable)
+            .map_err(|source| unwritable(path, source))?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.map_err(|source| {
+            let _ = std::fs::remove_file(&temporary);
+            unwritable(path, source)
+        })?;
+        Ok(temporary)
     }
 
     /// The epoch that mints.
@@ -278,6 +306,16 @@ impl KeyRing {
     pub fn chain_key(&self) -> [u8; 32] {
         self.epochs.first().map_or([0; 32], |key| mac(&key.secret, &[b"ledger chain/1"]))
     }
+}
+
+fn unwritable(path: &Path, source: std::io::Error) -> KeyError {
+    KeyError::Unwritable { path: path.display().to_string(), source }
+}
+
+/// Makes a new name in the file's folder survive a crash.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 fn parse_line(line: &str) -> Result<EpochKey, &'static str> {

@@ -73,15 +73,19 @@ pub fn stands_alone(bytes: &[u8], start: usize, end: usize) -> bool {
     !touches(before) && !touches(bytes.get(end))
 }
 
+/// The value of hexadecimal digits and of nothing else: the library's parser takes a sign too.
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, digit| Some(value << 4 | char::from(*digit).to_digit(16)?))
+}
+
 fn unescape_percent(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
-        let pair = bytes.get(at + 1..at + 3).and_then(|d| std::str::from_utf8(d).ok());
-        match pair.and_then(|d| u8::from_str_radix(d, 16).ok()) {
+        match bytes.get(at + 1..at + 3).and_then(hexadecimal) {
             Some(value) if *byte == b'%' => {
-                out.push(value);
+                out.push(value as u8);
                 at += 3;
             }
             _ => {
@@ -98,8 +102,8 @@ fn unescape_json(text: &str) -> String {
     let mut rest = text;
     while let Some(at) = rest.find("\\u") {
         out.push_str(&rest[..at]);
-        let digits = rest.get(at + 2..at + 6);
-        match digits.and_then(|d| u32::from_str_radix(d, 16).ok()).and_then(char::from_u32) {
+        let digits = rest.as_bytes().get(at + 2..at + 6);
+        match digits.and_then(hexadecimal).and_then(char::from_u32) {
             Some(character) => {
                 out.push(character);
                 rest = &rest[at + 6..];
@@ -112,4 +116,38 @@ fn unescape_json(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percent_escape_is_two_hexadecimal_digits() {
+        for (text, plain) in [
+            ("%61%4a", "aJ"),
+            ("%+1", "%+1"),
+            ("%-1", "%-1"),
+            ("% 1", "% 1"),
+            ("%6", "%6"),
+            ("%", "%"),
+            ("%é", "%é"),
+            ("%%61", "%a"),
+        ] {
+            assert_eq!(unescape_percent(text), plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_json_escape_is_four_hexadecimal_digits() {
+        for (text, plain) in [
+            ("\\u0061b", "ab"),
+            ("\\u+061", "\\u+061"),
+            ("\\u061", "\\u061"),
+            ("\\ud800x", "\\ud800x"),
+            ("\\u00é1", "\\u00é1"),
+        ] {
+            assert_eq!(unescape_json(text), plain, "{text}");
+        }
+    }
 }

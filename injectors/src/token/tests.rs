@@ -130,3 +130,86 @@ fn a_damaged_key_file_names_the_line() {
         }
     }
 }
+
+fn names(folder: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_waits_at_the_old_temporary_name_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let open = folder.path().join("key.new");
+    std::fs::write(&open, "mine").unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let mut ring = KeyRing::generate();
+    ring.create(&path).unwrap();
+    ring.rotate(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(std::fs::read_to_string(&open).unwrap(), "mine");
+    std::fs::remove_file(&open).unwrap();
+    let elsewhere = folder.path().join("elsewhere");
+    std::os::unix::fs::symlink(&elsewhere, &open).unwrap();
+    ring.rotate(&path).unwrap();
+    assert!(!elsewhere.exists(), "the link was not followed");
+    assert_eq!(names(folder.path()), ["key", "key.new"], "no temporary file is left");
+    assert_eq!(KeyRing::load(&path).unwrap().newest(), Epoch(3));
+}
+
+#[test]
+fn one_of_many_creators_wins_and_its_key_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    let barrier = std::sync::Barrier::new(8);
+    let won: Vec<[u8; 32]> = std::thread::scope(|scope| {
+        let creators: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    let ring = KeyRing::generate();
+                    barrier.wait();
+                    match ring.create(&path) {
+                        Ok(()) => Some(ring.chain_key()),
+                        Err(KeyError::Exists { .. }) => None,
+                        Err(other) => panic!("{other}"),
+                    }
+                })
+            })
+            .collect();
+        creators.into_iter().filter_map(|c| c.join().unwrap()).collect()
+    });
+    assert_eq!(won, [KeyRing::load(&path).unwrap().chain_key()]);
+    assert_eq!(names(folder.path()), ["key"]);
+    let dangling = folder.path().join("dangling");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &dangling).unwrap();
+    assert!(matches!(KeyRing::generate().create(&dangling), Err(KeyError::Exists { .. })));
+}
+
+#[test]
+fn a_rotation_that_cannot_be_written_opens_no_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ring = KeyRing::generate();
+    let missing = folder.path().join("missing").join("key");
+    assert!(matches!(ring.rotate(&missing), Err(KeyError::Unwritable { .. })));
+    // The temporary file can be written, the step that replaces cannot: a folder stands there.
+    let taken = folder.path().join("taken");
+    std::fs::create_dir(&taken).unwrap();
+    assert!(matches!(ring.rotate(&taken), Err(KeyError::Unwritable { .. })));
+    assert_eq!((ring.newest(), ring.epochs().len()), (Epoch(1), 1));
+    assert_eq!(names(folder.path()), ["taken"]);
+}
+
+#[test]
+fn the_last_epoch_is_an_error_and_not_the_same_number_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("key");
+    std::fs::write(&path, format!("epoch 65535 {}\n", "ab".repeat(32))).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut ring = KeyRing::load(&path).unwrap();
+    assert!(matches!(ring.rotate(&path), Err(KeyError::LastEpoch { epoch: 65_535 })));
+    assert_eq!(KeyRing::load(&path).unwrap().epochs().len(), 1);
+}

@@ -3,6 +3,7 @@
 use dwell::ledger::Stage;
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::parse::{ParseHints, parse, set};
+use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::Carrier;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ const BURST: &str = "fake-login/sshd-brute-force-success";
 fn document(recipe: &str, line: &str) -> Value {
     let catalogue = Catalogue::embedded().unwrap();
     let recipe = &catalogue.get(recipe).unwrap().recipe;
-    let now = jiff::Timestamp::now().as_nanosecond() as i64;
+    let now = SystemClock::new().now().wall_ns;
     parse(recipe, line, ParseHints { received_ns: now, time_zone: "UTC" }).unwrap().fields
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use dwell::ledger::{Reader, Row};
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::parse::{ParseHints, parse, set};
+use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::Carrier;
 use serde_json::{Value, json};
 
@@ -92,7 +93,7 @@ fn an_event_is_ours_only_if_it_is_what_was_sent() {
     // The parsed document alone, then one with another address: somebody reused the token.
     let catalogue = Catalogue::embedded().unwrap();
     let recipe = &catalogue.get(SSHD).unwrap().recipe;
-    let now = jiff::Timestamp::now().as_nanosecond() as i64;
+    let now = SystemClock::new().now().wall_ns;
     let hints = ParseHints { received_ns: now, time_zone: "UTC" };
     let mut document = parse(recipe, line, hints).unwrap().fields;
     set(&mut document, "message", Value::Null);

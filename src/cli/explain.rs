@@ -191,9 +191,12 @@ fn outcome(out: &mut String, decided: &Decided) {
         true => "any rule".to_owned(),
         false => format!("rules {}", decided.rules.join(", ")),
     };
+    let name = match decided.expectation.as_str() {
+        name if name == decided.stage.name() => String::new(),
+        name => format!("{name}: "),
+    };
     let mut words = format!(
-        "{} `{}` by {rules} within {}: {}",
-        decided.expectation,
+        "{name}`{}` by {rules} within {}: {}",
         decided.stage.name(),
         duration(decided.deadline_ns),
         verdict.outcome.name().to_uppercase()

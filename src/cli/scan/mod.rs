@@ -216,7 +216,8 @@ impl Report<'_> {
             let class = if found.ours { "ours" } else { "unknown" };
             let place = escape::terminal(&self.place(found.first));
             let token = self.token(found.id);
-            writeln!(out, "{class:<8} {:<10} {token}  {:>6}x  {place}", found.id, found.times)?;
+            let id = found.id.to_string();
+            writeln!(out, "{class:<8} {id:<10} {token}  {:>6}x  {place}", found.times)?;
         }
         for place in &self.tally.forgeries {
             writeln!(out, "forged   {:<37} {}", "", escape::terminal(&self.place(*place)))?;

@@ -4,19 +4,24 @@
 //! excerpts. What comes out cannot move a cursor, start a tag, a formula or an entity, hide behind
 //! bidirectional or zero-width characters, or break a line.
 
-/// Control, bidirectional and invisible characters become visible code points: `\u{202e}`.
+/// Control, bidirectional and invisible characters: what a reader would not see.
+fn hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Hidden characters become visible code points: `\u{202e}`.
 fn visible(text: &str, out: &mut String, mut plain: impl FnMut(char, &mut String)) {
     for c in text.chars() {
-        let hidden = c.is_control()
-            || matches!(c,
-                '\u{00ad}' | '\u{061c}' | '\u{180e}' | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}');
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            _ if hidden => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+            _ if hidden(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
             _ => plain(c, out),
         }
     }
@@ -58,12 +63,30 @@ pub fn csv(text: &str) -> String {
     }
 }
 
+/// For a JSON document as a whole: hidden characters become JSON escapes, so that the values stay as
+/// they are and a terminal that shows the document has nothing to obey.
+pub fn json(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        // Between values a document holds line feeds; within them JSON has escaped those already.
+        if c != '\n' && hidden(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// What attackers put into a user name or a rule's title.
-    pub(crate) const HOSTILE: [&str; 12] = [
+    pub const HOSTILE: [&str; 12] = [
         "<script>alert(1)</script>",
         "\" onmouseover=\"x",
         "'><img src=x onerror=x>",
@@ -88,6 +111,16 @@ mod tests {
             assert!(!page.contains(['<', '>', '"', '\'']), "{page}");
             let cell = csv(text);
             assert!(!cell.trim_start().starts_with(['=', '+', '-', '@']), "{cell}");
+        }
+    }
+
+    #[test]
+    fn json_keeps_its_values_and_hides_nothing() {
+        for text in HOSTILE.into_iter().chain(["\u{9b}2J\u{7f}\u{e0041}\u{feff}"]) {
+            let value = serde_json::json!({ "a": [text], "b": "plain" });
+            let document = json(&format!("{value:#}"));
+            assert!(!document.chars().any(|c| c != '\n' && hidden(c)), "{document:?}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&document).unwrap(), value);
         }
     }
 

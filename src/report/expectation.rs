@@ -6,7 +6,7 @@ use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, RouteView, Verdict
 use crate::ledger::ExpectationPlan;
 use crate::stats::histogram::StageHistogram;
 use crate::stats::proportion::{canaries_needed, clopper_pearson, lower_limit, upper_limit};
-use crate::stats::survival::{Band, Curve, Observation, Reach};
+use crate::stats::survival::{Band, Curve, Observation};
 
 /// Confidence of every interval that a report shows.
 const CONFIDENCE: f64 = 0.95;
@@ -188,15 +188,18 @@ fn objective(
         None => String::new(),
     };
     let words = format!(
-        "{} within {}{claim}, at least {} canaries",
+        "{} within {}{claim}, at least {} {}",
         percent(plan.share),
         duration(plan.deadline_ns),
-        plan.min_n
+        plan.min_n,
+        if plan.min_n == 1 { "canary" } else { "canaries" }
     );
-    if share.eligible < u64::from(plan.min_n) || decided.is_empty() {
+    if share.eligible < u64::from(plan.min_n).max(1) || decided.is_empty() {
         return ("undecided", words);
     }
-    // With a confidence the limit must meet the share, without one the point does.
+    // With a confidence the limit must meet the share, without one the point does. Which end is worse
+    // is asked of what decides: with few canaries left, a better share can carry a weaker claim.
+    let ends = [&share.left_out, &share.counted_as_failed];
     let at_least = |s: &Share| match plan.confidence {
         Some(confidence) => lower_limit(s.x, s.n, confidence),
         None => s.point().unwrap_or(0.0),
@@ -205,20 +208,32 @@ fn objective(
         Some(confidence) => upper_limit(s.x, s.n, confidence),
         None => s.point().unwrap_or(1.0),
     };
-    let (worse, better) = match (share.left_out.point(), share.counted_as_failed.point()) {
-        (Some(left_out), Some(failed)) if left_out < failed => {
-            (&share.left_out, &share.counted_as_failed)
-        }
-        _ => (&share.counted_as_failed, &share.left_out),
-    };
-    let state = if at_least(worse) >= plan.share {
+    // An end without canaries says nothing: it stands in the way of "missed", not of "met".
+    let state = if ends.iter().all(|end| end.n == 0 || at_least(end) >= plan.share) {
         "met"
-    } else if at_most(better) < plan.share {
+    } else if ends.iter().all(|end| at_most(end) < plan.share) {
         "missed"
     } else {
         "undecided"
     };
     (state, words)
+}
+
+/// `57 of 60 in time, 1 not, 2 undecided`.
+fn counted(share: &ShareReport) -> String {
+    if share.eligible == 0 {
+        return "none old enough to be judged".to_owned();
+    }
+    let surely_not = share.left_out.n - share.left_out.x;
+    let open = share.eligible - share.counted_as_failed.x - surely_not;
+    let mut words = format!("{} of {} in time", share.counted_as_failed.x, share.eligible);
+    if surely_not > 0 {
+        words.push_str(&format!(", {surely_not} not"));
+    }
+    if open > 0 {
+        words.push_str(&format!(", {open} undecided"));
+    }
+    words
 }
 
 /// The upper confidence limit of the objective's quantile, or how many more are needed.
@@ -233,36 +248,31 @@ fn in_words(
     let p = plan.share.min(0.95);
     // A two-sided interval of twice the tail: its upper end is the one-sided 95 % limit.
     let limit = Curve::fit(&observations).quantile(p, Band::LogLog, 2.0 * CONFIDENCE - 1.0).upper;
-    let failed = share.eligible - share.counted_as_failed.x;
-    let counted = format!(
-        "{} of {} in time{}",
-        share.counted_as_failed.x,
-        share.eligible,
-        if failed == 0 { String::new() } else { format!(", {failed} not") }
-    );
+    let counted = counted(share);
     let needed = canaries_needed(p, CONFIDENCE, 0).unwrap_or(u64::MAX);
-    match limit {
-        Reach::At(ns) if ttd.n >= needed => format!(
-            "with 95 % confidence at least {} are {} within {} ({counted})",
-            percent(p),
-            plan.stage.name(),
+    let misses = ttd.n.saturating_sub(ttd.events);
+    let more = canaries_needed(p, CONFIDENCE, misses).map(|n| n.saturating_sub(ttd.n));
+    // Near its end the band is too wide to be inverted, or undefined. With enough canaries the last
+    // detection is an exact limit of its own: all that was not detected is taken to lie beyond it.
+    let last = ttd.curve.last().filter(|_| more == Some(0)).map(|point| point.time_ns);
+    let limit = limit.ns().filter(|_| ttd.n >= needed).or(last);
+    let sure_not = upper_limit(share.left_out.x, share.left_out.n, CONFIDENCE) < p;
+    let (wanted, stage) = (percent(p), plan.stage.name());
+    match (limit, more) {
+        (Some(ns), _) => format!(
+            "{counted}; with 95 % confidence at least {wanted} are {stage} within {}",
             duration(ns)
         ),
-        _ => {
-            let misses = ttd.n.saturating_sub(ttd.events);
-            let more = canaries_needed(p, CONFIDENCE, misses).map(|n| n.saturating_sub(ttd.n));
-            match more {
-                Some(more) if more > 0 => format!(
-                    "cannot say yet within what time {} are {}; {more} more canaries needed ({counted})",
-                    percent(p),
-                    plan.stage.name()
-                ),
-                _ => format!(
-                    "{} are not {} within the time watched ({counted})",
-                    percent(p),
-                    plan.stage.name()
-                ),
-            }
+        _ if sure_not => format!(
+            "{counted}; with 95 % confidence fewer than {wanted} are {stage} within {}",
+            duration(plan.deadline_ns)
+        ),
+        (None, Some(more)) => format!(
+            "{counted}; cannot say yet within what time {wanted} are {stage}, {more} more {} needed",
+            if more == 1 { "canary" } else { "canaries" }
+        ),
+        (None, None) => {
+            format!("{counted}; cannot say within what time {wanted} are {stage}")
         }
     }
 }

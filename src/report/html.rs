@@ -15,9 +15,9 @@ pub(super) fn render(model: &ReportModel) -> String {
     let title = safe(&model.campaign);
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width,initial-scale=1\"><meta http-equiv=\"Content-Security-Policy\" \
-         content=\"default-src 'none'; style-src 'unsafe-inline'\"><title>Time to detect: {title}\
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"/><meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'\"/><title>Time to detect: {title}\
          </title><style>{STYLE}</style></head><body>\n<h1>Time to detect: {title}</h1>\n\
          <p class=\"small\">As of {}</p>\n<div class=\"verdict\">",
         safe(&model.cut)
@@ -52,7 +52,7 @@ fn routes(page: &mut String, model: &ReportModel) {
             let bound = if e.ttd.label.starts_with("upper") { "≤ " } else { "" };
             let _ = writeln!(
                 page,
-                "<tr><td>{}<br><span class=\"small\">{}, {}{supplier}</span></td><td>{}</td><td>{}</td>\
+                "<tr><td>{}<br/><span class=\"small\">{}, {}{supplier}</span></td><td>{}</td><td>{}</td>\
                  <td class=\"{}\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
                  <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
                  <td>{bound}{}</td><td>{}</td></tr>",
@@ -310,7 +310,7 @@ fn watchers(page: &mut String, model: &ReportModel) {
             safe(&w.source)
         );
         for blind in &w.blind {
-            let _ = write!(page, "<br>blind {}", safe(blind));
+            let _ = write!(page, "<br/>blind {}", safe(blind));
         }
         page.push_str("</li>\n");
     }

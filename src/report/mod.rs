@@ -9,6 +9,8 @@ mod expectation;
 mod html;
 pub mod model;
 mod tabular;
+#[cfg(test)]
+mod tests;
 mod text;
 pub mod words;
 
@@ -28,6 +30,11 @@ pub enum Format {
     Csv,
     /// One self-contained page.
     Html,
+}
+
+/// The JSON schema of the JSON format, as `configs/schema/report.json` holds it.
+pub fn schema() -> serde_json::Value {
+    tabular::schema()
 }
 
 /// Prints a model. `width` matters to the text format alone.

@@ -1,15 +1,22 @@
 //! The machine formats: JSON, CSV and JUnit.
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use schemars::generate::SchemaSettings;
 
 use super::escape;
 use super::model::{CanaryRow, ReportModel};
 
-/// The model as JSON. Foreign text is data there; control characters are escaped by JSON itself.
+/// The model as JSON. Foreign text is data there: its values are unchanged.
 pub(super) fn json(model: &ReportModel) -> String {
-    let mut text = serde_json::to_string_pretty(model).unwrap_or_default();
+    let mut text = escape::json(&serde_json::to_string_pretty(model).unwrap_or_default());
     text.push('\n');
     text
+}
+
+/// The JSON schema of [`json`].
+pub(super) fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<ReportModel>().to_value()
 }
 
 /// One row per canary and expectation.

@@ -1,6 +1,11 @@
-//! The report on a terminal: verdict, a table a route, a small curve, misses, evidence in short.
+//! The report on a terminal: verdict, the numbers of each route, a small curve, misses, evidence.
+//!
+//! Numbers stand in tables where those fit the width, in lists where they do not; sentences are
+//! wrapped between words. A word is cut nowhere: one that is wider than the terminal stays whole.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use textwrap::core::display_width;
+use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use super::escape::terminal as safe;
 use super::model::*;
@@ -9,80 +14,142 @@ use crate::stats::survival::Reach;
 
 /// Misses listed by name; the rest is counted.
 const MISSES: usize = 12;
+/// No narrower than this, whatever the terminal says.
+const NARROWEST: u16 = 20;
 
-/// Renders for a terminal of that width; narrow ones get narrow tables, never cut words.
+/// Renders for a terminal of that width.
 pub(super) fn render(model: &ReportModel, width: u16) -> String {
-    let mut out = String::new();
-    let mut line = |text: String| {
-        out.push_str(&text);
-        out.push('\n');
-    };
-    line(format!("Campaign {} at {}", safe(&model.campaign), model.cut));
-    line(String::new());
+    let mut page = Page { out: String::new(), width: usize::from(width.max(NARROWEST)) };
+    page.line(0, &format!("Campaign {} at {}", safe(&model.campaign), model.cut));
+    page.gap();
     for sentence in &model.verdict {
-        line(safe(sentence));
+        page.line(0, &safe(sentence));
     }
-    line(String::new());
-    line(outcomes(model, width));
-    line(String::new());
-    line(times(model, width));
-    line(String::new());
+    page.gap();
+    numbers(&mut page, model);
     for route in &model.routes {
         for expectation in route.expectations.iter().filter(|e| !e.ttd.curve.is_empty()) {
-            line(curve(route, expectation, width));
+            curve(&mut page, route, expectation);
         }
     }
-    stage_lines(model).into_iter().for_each(&mut line);
-    miss_lines(model).into_iter().for_each(&mut line);
-    watcher_lines(model).into_iter().for_each(&mut line);
-    line(String::new());
-    line(model.inventory.clone());
-    line(model.limit.clone());
-    out
+    stage_lines(&mut page, model);
+    miss_lines(&mut page, model);
+    watcher_lines(&mut page, model);
+    evidence_lines(&mut page, model);
+    page.gap();
+    page.line(0, &model.inventory);
+    page.line(0, &model.limit);
+    page.out
 }
 
-fn table(width: u16) -> Table {
+/// Lines of a bounded width.
+struct Page {
+    out: String,
+    width: usize,
+}
+
+impl Page {
+    fn gap(&mut self) {
+        self.out.push('\n');
+    }
+
+    /// A sentence, wrapped; what follows its first line is indented by two more.
+    fn line(&mut self, indent: usize, text: &str) {
+        let first = " ".repeat(indent);
+        let rest = " ".repeat(indent + 2);
+        let options = Options::new(self.width)
+            .initial_indent(&first)
+            .subsequent_indent(&rest)
+            .break_words(false)
+            .word_separator(WordSeparator::AsciiSpace)
+            .word_splitter(WordSplitter::NoHyphenation)
+            .wrap_algorithm(WrapAlgorithm::FirstFit);
+        for line in textwrap::wrap(text, options) {
+            self.out.push_str(&line);
+            self.out.push('\n');
+        }
+    }
+
+    fn fits(&self, block: &str) -> bool {
+        block.lines().all(|line| display_width(line) <= self.width)
+    }
+}
+
+fn numbers(page: &mut Page, model: &ReportModel) {
+    let tables = [outcomes(model), times(model)];
+    if tables.iter().all(|table| page.fits(table)) {
+        for table in tables {
+            page.out.push_str(&table);
+            page.out.push_str("\n\n");
+        }
+        return;
+    }
+    for route in &model.routes {
+        for expectation in &route.expectations {
+            list(page, route, expectation);
+            page.gap();
+        }
+    }
+}
+
+/// What the tables say about one expectation, for narrow terminals.
+fn list(page: &mut Page, route: &RouteReport, e: &ExpectationReport) {
+    page.line(0, &format!("{} / {}: {}", safe(&route.name), safe(&e.name), e.objective));
+    page.line(2, &format!("objective: {}", safe(&e.objective_words)));
+    page.line(
+        2,
+        &format!(
+            "{} planned, {} withdrawn, {} injected",
+            route.planned,
+            route.withdrawn.values().sum::<u64>(),
+            route.injected
+        ),
+    );
+    let outcomes: Vec<String> =
+        OUTCOMES.iter().map(|name| format!("{} {name}", count(e, name))).collect();
+    page.line(2, &outcomes.join(", "));
+    page.line(2, &format!("in time: {}", share_range(&e.share)));
+    page.line(2, &format!("{} (n {}, {} seen):", e.ttd.label, e.ttd.n, e.ttd.events));
+    for report in &e.ttd.quantiles {
+        page.line(4, &format!("p{} {}", report.p * 100.0, quantile(report)));
+    }
+}
+
+const OUTCOMES: [&str; 6] =
+    ["detected", "late", "missed", "undelivered", "indeterminate", "pending"];
+
+fn count(expectation: &ExpectationReport, outcome: &str) -> u64 {
+    expectation.outcomes.get(outcome).copied().unwrap_or(0)
+}
+
+fn table() -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::UTF8_HORIZONTAL_ONLY)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(width.max(20));
+        .set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 
-fn outcomes(model: &ReportModel, width: u16) -> String {
-    let mut table = table(width);
-    table.set_header([
-        "route",
-        "stage",
-        "planned",
-        "withdrawn",
-        "injected",
-        "detected",
-        "late",
-        "missed",
-        "undelivered",
-        "indeterminate",
-        "pending",
-        "objective",
-    ]);
+fn outcomes(model: &ReportModel) -> String {
+    let mut table = table();
+    table.set_header(
+        ["route", "expectation", "planned", "withdrawn", "injected"]
+            .into_iter()
+            .chain(OUTCOMES)
+            .chain(["objective"]),
+    );
     for route in &model.routes {
         for expectation in &route.expectations {
-            let n = |name: &str| expectation.outcomes.get(name).copied().unwrap_or(0).to_string();
-            table.add_row([
+            let mut row = vec![
                 safe(&route.name),
-                expectation.stage.clone(),
+                safe(&expectation.name),
                 route.planned.to_string(),
                 route.withdrawn.values().sum::<u64>().to_string(),
                 route.injected.to_string(),
-                n("detected"),
-                n("late"),
-                n("missed"),
-                n("undelivered"),
-                n("indeterminate"),
-                n("pending"),
-                expectation.objective.clone(),
-            ]);
+            ];
+            row.extend(OUTCOMES.iter().map(|name| count(expectation, name).to_string()));
+            row.push(expectation.objective.clone());
+            table.add_row(row);
         }
     }
     table.to_string()
@@ -106,24 +173,43 @@ pub(super) fn share(share: &Share) -> String {
     )
 }
 
-fn times(model: &ReportModel, width: u16) -> String {
-    let mut table = table(width);
-    table.set_header(["route", "stage", "n", "p50 (95 % interval)", "p90", "p95", "share in time"]);
+/// Both ends of the share in time, where they differ.
+pub(super) fn share_range(report: &ShareReport) -> String {
+    let (failed, left_out) = (&report.counted_as_failed, &report.left_out);
+    if failed.n == 0 {
+        return "none is old enough to be judged".to_owned();
+    }
+    if (failed.x, failed.n) == (left_out.x, left_out.n) {
+        return share(failed);
+    }
+    let open = "indeterminate and unproven ones";
+    format!("{}, {open} counted as failed; {}, left out", share(failed), share(left_out))
+}
+
+fn times(model: &ReportModel) -> String {
+    let mut table = table();
+    table.set_header([
+        "route",
+        "expectation",
+        "n",
+        "p50 (95 % interval)",
+        "p90",
+        "p95",
+        "in time",
+        "without open ones",
+    ]);
     for route in &model.routes {
         for expectation in &route.expectations {
             let ttd = &expectation.ttd;
             let bound = if ttd.label.starts_with("upper") { " ≤" } else { "" };
             let mut row = vec![
                 safe(&route.name),
-                format!("{}{bound}", expectation.stage),
+                format!("{}{bound}", safe(&expectation.name)),
                 format!("{} ({} seen)", ttd.n, ttd.events),
             ];
             row.extend(ttd.quantiles.iter().map(quantile));
-            row.push(format!(
-                "{} within {}",
-                share(&expectation.share.counted_as_failed),
-                duration(expectation.deadline_ns)
-            ));
+            row.push(share(&expectation.share.counted_as_failed));
+            row.push(share(&expectation.share.left_out));
             table.add_row(row);
         }
     }
@@ -131,11 +217,13 @@ fn times(model: &ReportModel, width: u16) -> String {
 }
 
 /// Share detected over log time, one line of eighths of blocks.
-fn curve(route: &RouteReport, expectation: &ExpectationReport, width: u16) -> String {
+fn curve(page: &mut Page, route: &RouteReport, expectation: &ExpectationReport) {
     const LEVELS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    /// Indent, the bar's end and the share behind it.
+    const AROUND: usize = 12;
     let points = &expectation.ttd.curve;
-    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
-    let columns = usize::from(width.clamp(20, 100)) - 4;
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
+    let columns = (page.width - AROUND).min(80);
     let low = (first.time_ns.max(1) as f64).ln();
     let high = (last.time_ns.max(2) as f64).ln().max(low + 1e-9);
     let bars: String = (0..columns)
@@ -146,19 +234,24 @@ fn curve(route: &RouteReport, expectation: &ExpectationReport, width: u16) -> St
             LEVELS[((detected * 8.0).round() as usize).min(8)]
         })
         .collect();
-    format!(
-        "{} / {}: share detected, {} to {} (log scale)\n  {bars}| {}",
-        safe(&route.name),
-        expectation.stage,
-        duration(first.time_ns),
-        duration(last.time_ns),
-        percent(1.0 - last.undetected)
-    )
+    page.line(
+        0,
+        &format!(
+            "{} / {}: share detected, {} to {} (log scale)",
+            safe(&route.name),
+            safe(&expectation.name),
+            duration(first.time_ns),
+            duration(last.time_ns),
+        ),
+    );
+    page.out.push_str(&format!("  {bars}| {}\n", percent(1.0 - last.undetected)));
 }
 
-fn stage_lines(model: &ReportModel) -> Vec<String> {
-    let mut lines =
-        vec![String::new(), "Stages, detected only: median since submission (n)".to_owned()];
+fn stage_lines(page: &mut Page, model: &ReportModel) {
+    page.gap();
+    if model.routes.iter().any(|route| !route.stages.is_empty()) {
+        page.line(0, "Stages, detected only: median since submission (n)");
+    }
     for route in &model.routes {
         let parts: Vec<String> = route
             .stages
@@ -166,31 +259,33 @@ fn stage_lines(model: &ReportModel) -> Vec<String> {
             .map(|s| format!("{} {} ({})", s.stage, duration(s.spread.p50_ns), s.spread.n))
             .collect();
         if !parts.is_empty() {
-            lines.push(format!("  {}: {}", safe(&route.name), parts.join(", ")));
+            page.line(2, &format!("{}: {}", safe(&route.name), parts.join(", ")));
         }
     }
     if let Some(late) = &model.lateness {
-        lines.push(format!(
-            "Hand-over began late by: median {}, p99 {}, most {} (n {})",
-            duration(late.p50_ns),
-            duration(late.p99_ns),
-            duration(late.max_ns),
-            late.n
-        ));
+        page.line(
+            0,
+            &format!(
+                "Hand-over began late by: median {}, p99 {}, most {} (n {})",
+                duration(late.p50_ns),
+                duration(late.p99_ns),
+                duration(late.max_ns),
+                late.n
+            ),
+        );
     }
-    lines
 }
 
-fn miss_lines(model: &ReportModel) -> Vec<String> {
+fn miss_lines(page: &mut Page, model: &ReportModel) {
     if model.misses.is_empty() {
-        return Vec::new();
+        return;
     }
-    let mut lines =
-        vec![String::new(), "Not seen in time, with the last stage reached:".to_owned()];
+    page.gap();
+    page.line(0, "Not seen in time, with the last stage reached:");
     let mut groups: Vec<(String, u64, &MissReport)> = Vec::new();
     for miss in &model.misses {
         let words = format!(
-            "{} / {}: {} at last stage {}, {}",
+            "{} / {}: {}, last stage {}: {}",
             safe(&miss.route),
             safe(&miss.expectation),
             miss.outcome,
@@ -203,32 +298,65 @@ fn miss_lines(model: &ReportModel) -> Vec<String> {
         }
     }
     for (words, n, miss) in groups.iter().take(MISSES) {
-        lines.push(format!("  {n} x {words} (for one: dwell explain {})", miss.canary));
+        page.line(2, &format!("{n} x {words} (for one: dwell explain {})", miss.canary));
     }
     if groups.len() > MISSES {
-        lines.push(format!("  and {} other kinds; the CSV lists all", groups.len() - MISSES));
+        page.line(2, &format!("and {} other kinds; the CSV lists all", groups.len() - MISSES));
     }
-    lines
 }
 
-fn watcher_lines(model: &ReportModel) -> Vec<String> {
-    let mut lines = vec![String::new()];
+fn watcher_lines(page: &mut Page, model: &ReportModel) {
+    page.gap();
     for watcher in &model.watchers {
         let proven = if watcher.proven { "proven" } else { "never proven" };
-        lines.push(format!(
-            "Watcher {} ({}, {}): {proven}, {} looks, {} records",
-            safe(&watcher.name),
-            watcher.kind,
-            watcher.stage,
-            watcher.looks,
-            watcher.records
-        ));
-        lines.extend(watcher.blind.iter().map(|b| format!("  blind {}", safe(b))));
+        page.line(
+            0,
+            &format!(
+                "Watcher {} ({}, {}): {proven}, {} looks, {} records",
+                safe(&watcher.name),
+                watcher.kind,
+                watcher.stage,
+                watcher.looks,
+                watcher.records
+            ),
+        );
+        for blind in &watcher.blind {
+            page.line(2, &format!("blind {}", safe(blind)));
+        }
     }
     for (watcher, classes) in &model.strays {
         let parts: Vec<String> = classes.iter().map(|(class, n)| format!("{n} {class}")).collect();
-        lines.push(format!("Strays at {}: {}", safe(watcher), parts.join(", ")));
+        page.line(0, &format!("Strays at {}: {}", safe(watcher), parts.join(", ")));
     }
-    lines.extend(model.controls.iter().map(|c| safe(c)));
-    lines
+    for control in &model.controls {
+        page.line(0, &safe(control));
+    }
+}
+
+fn evidence_lines(page: &mut Page, model: &ReportModel) {
+    let e = &model.evidence;
+    page.gap();
+    page.line(
+        0,
+        &format!("Campaign {} of {} in this ledger", e.campaign_number.0, e.campaign_number.1),
+    );
+    for run in &e.runs {
+        page.line(
+            2,
+            &format!(
+                "run {} began {}, seed {}, configuration {}, {}",
+                run.run,
+                run.began,
+                run.seed,
+                safe(&run.config_digest),
+                safe(&run.ended)
+            ),
+        );
+    }
+    for head in &e.heads {
+        page.line(0, &format!("Chain head: {}", safe(head)));
+    }
+    for never in &e.never_exercised {
+        page.line(0, &format!("Never exercised: {}", safe(never)));
+    }
 }

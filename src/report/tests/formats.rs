@@ -1,0 +1,223 @@
+//! The five formats: what they look like, that they are reproducible, and that nothing in them is alive.
+
+use std::collections::BTreeSet;
+
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use textwrap::core::display_width;
+
+use super::ledger::{Fate, Route, every_outcome, model};
+use super::*;
+use crate::report::escape::tests::HOSTILE;
+
+const FORMATS: [Format; 5] = [Format::Text, Format::Json, Format::Junit, Format::Csv, Format::Html];
+
+#[test]
+fn the_formats_look_like_this() {
+    let model = model(&every_outcome(), "quickstart");
+    insta::assert_snapshot!("text-80", render(&model, Format::Text, 80));
+    insta::assert_snapshot!("text-200", render(&model, Format::Text, 200));
+    insta::assert_snapshot!("json", render(&model, Format::Json, 80));
+    insta::assert_snapshot!("csv", render(&model, Format::Csv, 80));
+    insta::assert_snapshot!("junit", render(&model, Format::Junit, 80));
+}
+
+#[test]
+fn the_same_rows_give_the_same_bytes() {
+    for format in FORMATS {
+        let page = || render(&model(&every_outcome(), "quickstart"), format, 80);
+        assert_eq!(page(), page(), "{format:?}");
+    }
+}
+
+#[test]
+fn text_keeps_to_its_width_and_cuts_no_word() {
+    let model = model(&every_outcome(), "quickstart");
+    let words = |page: &str| -> BTreeSet<String> {
+        page.split_whitespace().filter(|w| w.is_ascii()).map(str::to_owned).collect()
+    };
+    let wide = words(&render(&model, Format::Text, 100));
+    for width in [1, 20, 40, 80, 100] {
+        let page = render(&model, Format::Text, width);
+        for line in page.lines() {
+            let alone = line.split_whitespace().count() == 1;
+            let fits = display_width(line) <= usize::from(width.max(20));
+            assert!(alone || fits, "wider than {width}: {line:?}");
+        }
+        assert_eq!(words(&page), wide, "at {width}");
+    }
+    let page = render(&model, Format::Text, 200);
+    assert!(page.contains("undelivered   indeterminate"), "tables where they fit: {page}");
+}
+
+/// A campaign whose every foreign text is that text.
+fn hostile(text: &str) -> ReportModel {
+    let route = Route {
+        blind: Some(text.to_owned()),
+        rule: text.to_owned(),
+        rejection: text.to_owned(),
+        ..Route::new(text, &[Fate::Seen(1.0), Fate::Silent, Fate::Rejected])
+    };
+    let mut routes = vec![route.clone()];
+    // Alerted by a rule that nobody listed: its name reaches the reason.
+    routes.push(Route { name: format!("{text} 2"), ..route });
+    model(&routes, text)
+}
+
+fn everything_hostile() -> Vec<&'static str> {
+    let more = [
+        "</title><script>x</script>",
+        "]]></testsuite><evil/>",
+        "\u{9b}31m\u{7f}\u{85}",
+        "\u{e0041}\u{fe0f}\u{3164}",
+        "\u{ff1d}1+1",
+        "\t=1+1",
+        "\r\n=1+1,\"a\",b",
+        "a;b,c\"d",
+    ];
+    HOSTILE.into_iter().chain(more).collect()
+}
+
+#[test]
+fn no_format_lets_a_terminal_obey() {
+    for text in everything_hostile() {
+        let model = hostile(text);
+        for format in FORMATS {
+            let page = render(&model, format, 80);
+            let bad = |c: char| {
+                (c.is_control() && c != '\n')
+                    || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200b}'
+                        ..='\u{200f}' | '\u{fe0f}' | '\u{e0041}' | '\u{3164}')
+            };
+            let found: Vec<char> = page.chars().filter(|c| bad(*c)).collect();
+            assert!(found.is_empty(), "{format:?} of {text:?} holds {found:?}");
+        }
+    }
+}
+
+#[test]
+fn json_keeps_foreign_text_as_it_was() {
+    for text in everything_hostile() {
+        let page = render(&hostile(text), Format::Json, 80);
+        let value: serde_json::Value = serde_json::from_str(&page).unwrap();
+        assert_eq!(value["campaign"], text);
+        assert_eq!(value["routes"][0]["expectations"][0]["rules"][0], text);
+    }
+}
+
+/// Elements, attributes and all text of a page that must be well-formed.
+fn parse(page: &str) -> (BTreeSet<String>, BTreeSet<String>, String) {
+    let (mut elements, mut attributes, mut text) = Default::default();
+    let mut reader = Reader::from_str(page);
+    loop {
+        match reader.read_event().unwrap() {
+            Event::Start(tag) | Event::Empty(tag) => {
+                let name = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                BTreeSet::insert(&mut elements, name(tag.name().as_ref()));
+                for attribute in tag.attributes() {
+                    let key = name(attribute.unwrap().key.as_ref());
+                    BTreeSet::insert(&mut attributes, key);
+                }
+            }
+            Event::Text(part) => String::push_str(&mut text, &part.decode().unwrap()),
+            Event::Comment(_) | Event::CData(_) | Event::PI(_) => panic!("not ours: {page}"),
+            Event::Eof => return (elements, attributes, text),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn foreign_text_adds_nothing_to_the_page() {
+    let plain = parse(&render(&hostile("plain"), Format::Html, 80));
+    for wanted in ["svg", "table", "style"] {
+        assert!(plain.0.contains(wanted), "{wanted} in {:?}", plain.0);
+    }
+    for live in ["script", "a", "img", "iframe", "form", "link", "object", "base"] {
+        assert!(!plain.0.contains(live), "{live}");
+    }
+    let dead = |key: &String| !key.starts_with("on") && key != "href" && key != "src";
+    assert!(plain.1.iter().all(dead), "{:?}", plain.1);
+    for text in everything_hostile() {
+        let page = render(&hostile(text), Format::Html, 80);
+        let parsed = parse(&page);
+        assert_eq!((&parsed.0, &parsed.1), (&plain.0, &plain.1), "{text:?}");
+        assert!(!page.contains("http://x\"") && !page.contains("url("), "{text:?}");
+    }
+}
+
+#[test]
+fn junit_stays_one_document_with_one_case_per_expectation() {
+    for text in everything_hostile() {
+        let page = render(&hostile(text), Format::Junit, 80);
+        let (elements, _, _) = parse(&page);
+        let ours = ["failure", "error", "testcase", "testsuite", "testsuites"];
+        assert!(elements.iter().all(|e| ours.contains(&e.as_str())), "{text:?}: {elements:?}");
+        assert_eq!(page.matches("<testcase ").count(), 2, "{text:?}");
+    }
+}
+
+#[test]
+fn no_csv_cell_starts_a_formula_and_no_row_is_torn() {
+    for text in everything_hostile() {
+        let model = hostile(text);
+        let page = render(&model, Format::Csv, 80);
+        let mut reader = csv::Reader::from_reader(page.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        assert_eq!(header.len(), 19);
+        let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+        assert_eq!(rows.len(), model.canaries.len());
+        for (name, cell) in rows.iter().flat_map(|row| header.iter().zip(row.iter())) {
+            let first = cell.trim_start().chars().next().unwrap_or('x');
+            assert!(!"=+-@|%\t\r＝＋－＠".contains(first), "{name} of {text:?}: {cell:?}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_csv_has_the_same_header() {
+    let header = |page: String| page.lines().next().unwrap_or_default().to_owned();
+    let mut empty = model(&every_outcome(), "quickstart");
+    let full = header(render(&empty, Format::Csv, 80));
+    empty.canaries.clear();
+    assert_eq!(header(render(&empty, Format::Csv, 80)), full);
+}
+
+#[test]
+fn the_json_schema_is_current() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/schema/report.json");
+    let now = format!("{:#}\n", schema());
+    if std::env::var_os("DWELL_BLESS").is_some() {
+        std::fs::write(&file, &now).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(kept == now, "stale: DWELL_BLESS=1 cargo test --lib report::tests");
+}
+
+/// Names of an object's fields in a document and in its schema, followed through both.
+fn same_fields(root: &serde_json::Value, schema: &serde_json::Value, value: &serde_json::Value) {
+    let schema = match schema["$ref"].as_str() {
+        Some(to) => &root["$defs"][to.trim_start_matches("#/$defs/")],
+        None => schema,
+    };
+    match value {
+        serde_json::Value::Array(items) => {
+            items.iter().for_each(|item| same_fields(root, &schema["items"], item));
+        }
+        serde_json::Value::Object(fields) => {
+            let Some(known) = schema["properties"].as_object() else { return };
+            assert!(known.keys().eq(fields.keys()), "{known:?} against {fields:?}");
+            fields.iter().for_each(|(name, field)| same_fields(root, &known[name], field));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_schema_names_every_field_of_the_document() {
+    let page = render(&model(&every_outcome(), "quickstart"), Format::Json, 80);
+    let value: serde_json::Value = serde_json::from_str(&page).unwrap();
+    assert_eq!(value["format"], crate::report::model::FORMAT);
+    assert!(value["misses"].as_array().is_some_and(|m| m.len() == 8));
+    same_fields(&schema(), &schema(), &value);
+}

@@ -1,0 +1,217 @@
+//! What must hold in every model: conservation, the range of the share, the objective, the quantiles.
+
+use proptest::prelude::*;
+
+use super::ledger::{Fate, Route, every_outcome, one};
+use super::*;
+use crate::exit::Exit;
+use crate::report::model::ExpectationReport;
+
+fn expectation(model: &ReportModel) -> &ExpectationReport {
+    &model.routes[0].expectations[0]
+}
+
+fn fates(parts: &[(usize, Fate)]) -> Vec<Fate> {
+    parts.iter().flat_map(|(n, fate)| std::iter::repeat_n(*fate, *n)).collect()
+}
+
+fn objective(parts: &[(usize, Fate)], share: f64, confidence: Option<f64>, min_n: u32) -> String {
+    let route = Route { share, confidence, min_n, ..Route::new("r", &fates(parts)) };
+    expectation(&one(route)).objective.clone()
+}
+
+fn conserved(model: &ReportModel) {
+    let mut rows = 0;
+    for route in &model.routes {
+        let withdrawn: u64 = route.withdrawn.values().sum();
+        assert_eq!(route.planned, withdrawn + route.injected, "{}", route.name);
+        for e in &route.expectations {
+            assert_eq!(e.outcomes.values().sum::<u64>(), route.injected, "{}", route.name);
+            rows += route.injected;
+            let (failed, left_out) = (e.share.counted_as_failed, e.share.left_out);
+            assert!(
+                left_out.n <= failed.n && left_out.x <= failed.x && failed.n == e.share.eligible
+            );
+            assert!(left_out.n - left_out.x <= failed.n - failed.x);
+            assert!(e.ttd.events <= e.ttd.n && e.ttd.n <= route.injected - route.delivery_unproven);
+        }
+    }
+    assert_eq!(model.canaries.len() as u64, rows, "one row per canary and expectation");
+}
+
+#[test]
+fn every_outcome_is_counted_once() {
+    let model = ledger::model(&every_outcome(), "quickstart");
+    conserved(&model);
+    let counts = |route: usize| {
+        model.routes[route].expectations[0]
+            .outcomes
+            .iter()
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    assert_eq!(counts(0), "detected 8, indeterminate 1, late 1, missed 2, undelivered 1");
+    assert_eq!(model.routes[0].withdrawn.get("kill switch"), Some(&1));
+    assert_eq!(counts(1), "detected 2, indeterminate 1, late 1");
+    assert_eq!(counts(2), "detected 1, indeterminate 1");
+    assert!(model.routes[1].expectations[0].ttd.label.starts_with("upper bound"));
+    assert_eq!(model.misses.len(), 5 + 2 + 1);
+    assert_eq!(model.exit(), Exit::Environment, "an undelivered canary is the environment's fault");
+}
+
+#[test]
+fn the_share_is_a_range_from_left_out_to_counted_as_failed() {
+    let parts = [
+        (5, Fate::Seen(1.0)),
+        (2, Fate::UnprovenSeen(1.0)),
+        (1, Fate::Silent),
+        (1, Fate::Rejected),
+        (3, Fate::Unknown),
+    ];
+    let model = one(Route::new("r", &fates(&parts)));
+    let share = expectation(&model).share;
+    // Unproven ones are left out whether or not somebody saw them; rejected ones count against it.
+    assert_eq!((share.left_out.x, share.left_out.n), (5, 7));
+    assert_eq!((share.counted_as_failed.x, share.counted_as_failed.n), (7, 12));
+    assert_eq!(model.routes[0].delivery_unproven, 5);
+    assert_eq!(expectation(&model).ttd.n, 6, "proven by receipts alone");
+    assert!(expectation(&model).verdict.contains("7 of 12 in time, 2 not, 3 undecided"));
+}
+
+#[test]
+fn an_objective_is_met_only_if_the_worse_end_meets_it() {
+    let seen = (8, Fate::Seen(1.0));
+    let open = (2, Fate::Unknown);
+    let silent = (2, Fate::Silent);
+    assert_eq!(objective(&[seen], 1.0, None, 1), "met");
+    assert_eq!(objective(&[seen, open], 0.8, None, 1), "met", "8 of 10 at worst");
+    assert_eq!(objective(&[seen, open], 0.9, None, 1), "undecided", "8 of 10, or 8 of 8");
+    assert_eq!(objective(&[seen, silent], 0.9, None, 1), "missed");
+    assert_eq!(objective(&[seen, silent, open], 0.81, None, 1), "missed", "8 of 10 at best");
+    assert_eq!(objective(&[(8, Fate::Seen(11.0))], 0.1, None, 1), "missed", "late is not in time");
+    assert_eq!(objective(&[open], 0.5, None, 1), "undecided");
+}
+
+#[test]
+fn undelivered_counts_as_not_met() {
+    let parts = [(9, Fate::Seen(1.0)), (1, Fate::Rejected)];
+    assert_eq!(objective(&parts, 0.95, None, 1), "missed");
+    assert_eq!(objective(&parts, 0.9, None, 1), "met");
+}
+
+#[test]
+fn a_claim_needs_its_limit_and_its_canaries() {
+    let seen = |n| [(n, Fate::Seen(1.0))];
+    // 59 without a failure carry "95 % with 95 % confidence", 58 do not.
+    assert_eq!(objective(&seen(59), 0.95, Some(0.95), 20), "met");
+    assert_eq!(objective(&seen(58), 0.95, Some(0.95), 20), "undecided");
+    let poor = [(20, Fate::Seen(1.0)), (20, Fate::Silent)];
+    assert_eq!(objective(&poor, 0.95, Some(0.95), 20), "missed");
+    assert_eq!(objective(&seen(9), 0.5, None, 10), "undecided", "fewer than min_n");
+    assert_eq!(objective(&seen(10), 0.5, None, 10), "met");
+    // All seen, but half of them of unproven delivery: the proven half alone cannot carry it.
+    let half = [(30, Fate::Seen(1.0)), (30, Fate::UnprovenSeen(1.0))];
+    assert_eq!(objective(&half, 0.95, Some(0.95), 20), "undecided");
+}
+
+#[test]
+fn a_canary_younger_than_the_deadline_is_not_in_the_denominator() {
+    let routes = [Route::new("r", &[Fate::Seen(1.0), Fate::Silent])];
+    let mut fold = crate::dispatch::outcome::Fold::new(None);
+    ledger::rows(&routes, "c").iter().for_each(|row| fold.apply(row));
+    let young = fold.assess_at(None, fold.place(&ledger::at(9.0))).unwrap();
+    let model = ReportModel::build(&young, &Beside::default());
+    let e = expectation(&model);
+    assert_eq!((e.share.eligible, e.objective.as_str()), (0, "undecided"));
+    assert!(e.verdict.contains("none old enough to be judged"), "{}", e.verdict);
+}
+
+#[test]
+fn a_quantile_is_refused_until_the_canaries_carry_it() {
+    // Fewest canaries for p50, p90 and p95 with 95 % confidence: 5, 29 and 59.
+    for (n, shown, more) in [
+        (4, [false, false, false], [1, 25, 55]),
+        (5, [true, false, false], [0, 24, 54]),
+        (28, [true, false, false], [0, 1, 31]),
+        (29, [true, true, false], [0, 0, 30]),
+        (59, [true, true, true], [0, 0, 0]),
+    ] {
+        let parts: Vec<Fate> = (0..n).map(|i| Fate::Seen(1.0 + f64::from(i) / 10.0)).collect();
+        let model = one(Route::new("r", &parts));
+        let quantiles = &expectation(&model).ttd.quantiles;
+        assert_eq!(quantiles.iter().map(|q| q.value.is_some()).collect::<Vec<_>>(), shown, "n {n}");
+        assert_eq!(quantiles.iter().map(|q| q.needs_more).collect::<Vec<_>>(), more, "n {n}");
+    }
+    let few = one(Route::new("r", &[Fate::Seen(1.0); 4]));
+    let page = render(&few, Format::Text, 80);
+    assert!(page.contains("needs 1 more") && page.contains("needs 55 more"), "{page}");
+    assert!(render(&few, Format::Html, 80).contains("needs 1 more"));
+}
+
+#[test]
+fn the_verdict_says_no_more_than_the_canaries_carry() {
+    let verdict = |parts: &[(usize, Fate)], share| {
+        let route = Route { share, ..Route::new("r", &fates(parts)) };
+        expectation(&one(route)).verdict.clone()
+    };
+    let seen = |n| [(n, Fate::Seen(2.0))];
+    assert_eq!(
+        verdict(&seen(58), 0.95),
+        "58 of 58 in time; cannot say yet within what time 95 % are detected, 1 more canary needed"
+    );
+    assert_eq!(
+        verdict(&seen(59), 0.95),
+        "59 of 59 in time; with 95 % confidence at least 95 % are detected within 2 s"
+    );
+    let spread: Vec<(usize, Fate)> =
+        (1..=59).map(|i| (1, Fate::Seen(f64::from(i) / 10.0))).collect();
+    assert!(verdict(&spread, 0.95).ends_with("at least 95 % are detected within 5.9 s"));
+    assert_eq!(
+        verdict(&[(20, Fate::Seen(2.0)), (20, Fate::Silent)], 0.95),
+        "20 of 40 in time, 20 not; with 95 % confidence fewer than 95 % are detected within 10 s"
+    );
+}
+
+#[test]
+fn the_exit_code_follows_the_worst_objective() {
+    let exit = |parts: &[(usize, Fate)]| one(Route::new("r", &fates(parts))).exit();
+    assert_eq!(exit(&[(3, Fate::Seen(1.0))]), Exit::Met);
+    assert_eq!(exit(&[(3, Fate::Silent)]), Exit::Missed);
+    assert_eq!(exit(&[(3, Fate::Unknown)]), Exit::Undecided);
+    assert_eq!(exit(&[(3, Fate::Seen(1.0)), (1, Fate::Rejected)]), Exit::Environment);
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        (0.1f64..50.0).prop_map(Fate::Seen),
+        (0.1f64..50.0).prop_map(Fate::UnprovenSeen),
+        (0.1f64..20.0, 0.0f64..5.0).prop_map(|(from, more)| Fate::Polled(from, from + more)),
+        Just(Fate::Silent),
+        Just(Fate::Rejected),
+        Just(Fate::Unknown),
+        Just(Fate::Withdrawn),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn every_model_conserves(
+        fates in proptest::collection::vec(fate(), 1..40),
+        blind in any::<bool>(),
+        share in 0.0f64..=1.0,
+    ) {
+        let blind = blind.then(|| "503".to_owned());
+        let model = one(Route { blind, share, ..Route::new("r", &fates) });
+        conserved(&model);
+        let e = expectation(&model);
+        let ends = [e.share.left_out, e.share.counted_as_failed];
+        let points: Vec<f64> = ends.iter().filter_map(|end| end.point()).collect();
+        match e.objective.as_str() {
+            "met" => prop_assert!(points.iter().all(|p| *p >= share)),
+            "missed" => prop_assert!(points.iter().all(|p| *p < share)),
+            _ => {}
+        }
+    }
+}

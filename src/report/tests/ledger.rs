@@ -1,0 +1,279 @@
+//! A ledger of rows made by hand: what happened to each canary, in one word.
+
+use std::collections::BTreeMap;
+
+use dwell_injectors::receipt::Strength;
+use dwell_injectors::stamp::{BootId, Stamp};
+use dwell_injectors::token::{Epoch, TokenId};
+
+use crate::dispatch::outcome::Fold;
+use crate::ledger::*;
+use crate::report::{Beside, ReportModel};
+
+const S: i64 = 1_000_000_000;
+/// Deadline of every expectation here, seconds.
+pub const DEADLINE: u64 = 10;
+
+/// What became of one canary; times in seconds since submission.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Fate {
+    /// Seen then.
+    Seen(f64),
+    /// Seen then by a poll that last looked at the first instant.
+    Polled(f64, f64),
+    /// Seen then, though its receipt proves nothing.
+    UnprovenSeen(f64),
+    /// Not seen.
+    Silent,
+    /// Rejected.
+    Rejected,
+    /// Nobody knows whether it was delivered, and nobody saw it.
+    Unknown,
+    /// Withdrawn after its intent was written.
+    Withdrawn,
+}
+
+/// One route with its own watcher.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub name: String,
+    pub kind: &'static str,
+    pub fates: Vec<Fate>,
+    pub share: f64,
+    pub confidence: Option<f64>,
+    pub min_n: u32,
+    /// Reason of a span of blindness from second 3 to 5.
+    pub blind: Option<String>,
+    pub rule: String,
+    pub rejection: String,
+}
+
+impl Route {
+    pub fn new(name: &str, fates: &[Fate]) -> Route {
+        Route {
+            name: name.to_owned(),
+            kind: "file",
+            fates: fates.to_vec(),
+            share: 1.0,
+            confidence: None,
+            min_n: 1,
+            blind: None,
+            rule: "5710".to_owned(),
+            rejection: "413 too large".to_owned(),
+        }
+    }
+
+    fn watcher(&self) -> String {
+        format!("watch {}", self.name)
+    }
+
+    fn plan(&self) -> RoutePlan {
+        RoutePlan {
+            name: self.name.clone(),
+            recipe: "fake-login/sshd-failed-password".into(),
+            attack: vec!["T1110".into()],
+            enters_at: "host-log".into(),
+            owner: "SOC".into(),
+            supplier: false,
+            target: "auth.log".into(),
+            proof: Strength::Written,
+            planned: self.fates.len() as u32,
+            expectations: vec![ExpectationPlan {
+                name: "detected".into(),
+                stage: Stage::Detected,
+                watchers: vec![self.watcher()],
+                rules: vec![self.rule.clone()],
+                deadline_ns: DEADLINE * S as u64,
+                horizon_ns: 100 * S as u64,
+                share: self.share,
+                confidence: self.confidence,
+                min_n: self.min_n,
+            }],
+        }
+    }
+}
+
+pub fn at(seconds: f64) -> Stamp {
+    let ns = (seconds * 1e9) as i64;
+    Stamp { wall_ns: 1_795_000_000 * S + ns, boot_ns: (1_000 * S + ns) as u64, boot: BootId(1) }
+}
+
+fn run(routes: &[Route], campaign: &str) -> Row {
+    let watcher = |route: &Route| WatcherPlan {
+        name: route.watcher(),
+        stage: Stage::Detected,
+        kind: route.kind.into(),
+        dialect: "wazuh4".into(),
+        push: false,
+        resolution_ns: 0,
+        max_offset_ns: None,
+        source: "alerts.json".into(),
+    };
+    Row::Run(Box::new(RunStarted {
+        at: at(-10.0),
+        run: 1,
+        campaign: campaign.into(),
+        seed: 42,
+        arrivals: "stratified".into(),
+        starts: at(-10.0),
+        window_ns: 1,
+        quiet_hours: vec!["22:00-06:00".into()],
+        config_digest: "c0ffee".into(),
+        config: serde_json::json!({}),
+        recipes: BTreeMap::from([("fake-login/sshd-failed-password".into(), "beef".into())]),
+        dialects: BTreeMap::from([("wazuh4".into(), "cafe".into())]),
+        authorisation: None,
+        routes: routes.iter().map(Route::plan).collect(),
+        watchers: routes.iter().map(watcher).collect(),
+    }))
+}
+
+fn look(watcher: &str, second: f64) -> Row {
+    Row::Look(Look {
+        watcher: watcher.into(),
+        from: at(second),
+        to: at(second + 0.01),
+        complete: true,
+        unbroken: true,
+        position: "p".into(),
+        records: 1,
+    })
+}
+
+fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate) -> Vec<Row> {
+    let mut rows = vec![Row::Intent(Intent {
+        canary,
+        run: 1,
+        route: index,
+        slot,
+        intended: at(0.0),
+        digests: vec!["x".into()],
+        completing: 0,
+    })];
+    let result = match fate {
+        Fate::Rejected => EventResult::Rejected { reason: route.rejection.clone() },
+        Fate::Unknown | Fate::UnprovenSeen(_) => EventResult::Unknown { reason: "timeout".into() },
+        _ => {
+            EventResult::Accepted { at: Some(at(0.001)), strength: Strength::Written, place: None }
+        }
+    };
+    if fate == Fate::Withdrawn {
+        rows.push(Row::Withdrawn(Withdrawn {
+            at: at(1.0),
+            run: 1,
+            route: index,
+            slot_from: slot,
+            slots: 1,
+            canary: Some(canary),
+            reason: "kill switch".into(),
+        }));
+        return rows;
+    }
+    rows.push(Row::Receipt(ReceiptRow {
+        canary,
+        event: 0,
+        submitted_at: at(0.0),
+        late_ns: 250_000,
+        result,
+    }));
+    let (observed, not_before) = match fate {
+        Fate::Seen(seconds) | Fate::UnprovenSeen(seconds) => (seconds, None),
+        Fate::Polled(before, seconds) => (seconds, Some(at(before))),
+        _ => return rows,
+    };
+    rows.push(Row::Sighting(SightingRow {
+        canary,
+        watcher: route.watcher(),
+        stage: Stage::Detected,
+        observed: at(observed),
+        not_before,
+        native_id: canary.to_string(),
+        rule: Some(route.rule.clone()),
+        rule_names: vec![],
+        event_time_ns: None,
+        created_time_ns: None,
+        grade: Grade::Exact,
+        retrospective: false,
+        excerpt: format!("excerpt {}", route.rule),
+    }));
+    rows
+}
+
+/// All rows of a campaign that was watched for a minute.
+pub fn rows(routes: &[Route], campaign: &str) -> Vec<Row> {
+    let mut rows = vec![run(routes, campaign)];
+    let mut serial = 0;
+    for (index, route) in routes.iter().enumerate() {
+        let watcher = route.watcher();
+        rows.push(Row::Proven(Proven {
+            watcher: watcher.clone(),
+            at: at(-5.0),
+            config_digest: "c0ffee".into(),
+        }));
+        for (slot, fate) in route.fates.iter().enumerate() {
+            serial += 1;
+            let canary = TokenId { epoch: Epoch(1), serial };
+            rows.extend(canary_rows(route, index as u32, canary, slot as u32, *fate));
+        }
+        rows.extend((-9..=60).map(|second| look(&watcher, f64::from(second))));
+        rows.extend(route.blind.iter().map(|reason| {
+            Row::Blind(Blind {
+                watcher: watcher.clone(),
+                from: at(3.0),
+                to: Some(at(5.0)),
+                reason: reason.clone(),
+                ours: false,
+                recovered: false,
+            })
+        }));
+        rows.push(Row::Stray(Stray {
+            watcher,
+            class: StrayClass::Forged,
+            at: at(30.0),
+            count: 2,
+            excerpt: route.rule.clone(),
+        }));
+    }
+    rows
+}
+
+/// The model at the last row.
+pub fn model(routes: &[Route], campaign: &str) -> ReportModel {
+    let mut fold = Fold::new(None);
+    rows(routes, campaign).iter().for_each(|row| fold.apply(row));
+    let assessment = fold.assess(None).unwrap();
+    let heads = vec!["writer 1 row 99 deadbeef".to_owned()];
+    ReportModel::build(&assessment, &Beside { heads, keys: None })
+}
+
+/// The model of one route.
+pub fn one(route: Route) -> ReportModel {
+    model(&[route], "quickstart")
+}
+
+/// Every outcome that there is.
+pub fn every_outcome() -> Vec<Route> {
+    let mut ssh: Vec<Fate> = (1..=8).map(|n| Fate::Seen(f64::from(n) * 0.7)).collect();
+    ssh.extend([
+        Fate::Seen(25.0),
+        Fate::Silent,
+        Fate::Silent,
+        Fate::Rejected,
+        Fate::Unknown,
+        Fate::Withdrawn,
+    ]);
+    let polled = [
+        Fate::Polled(2.0, 4.0),
+        Fate::Polled(4.0, 6.0),
+        Fate::Polled(9.0, 11.0),
+        Fate::Polled(19.0, 21.0),
+    ];
+    vec![
+        Route { share: 0.9, min_n: 5, ..Route::new("ssh-failed", &ssh) },
+        Route { kind: "poll", share: 0.5, ..Route::new("cloud-key", &polled) },
+        Route {
+            blind: Some("503 Service Unavailable".into()),
+            ..Route::new("web-shell", &[Fate::Seen(1.0), Fate::Silent])
+        },
+    ]
+}

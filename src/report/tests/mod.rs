@@ -1,0 +1,7 @@
+//! Models from hand-made ledger rows through the real fold: the laws, the formats, hostile text.
+
+mod formats;
+mod laws;
+mod ledger;
+
+use super::*;

@@ -4,6 +4,7 @@
 
 mod broken;
 mod configs;
+mod demo;
 mod detector;
 mod ledger;
 mod recipes;

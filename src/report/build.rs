@@ -265,9 +265,17 @@ fn verdict(expectations: &[(&RouteReport, &ExpectationReport)], met: u32) -> Vec
     if let Some((route, expectation)) = worst {
         let label = if met as usize == expectations.len() { "Weakest" } else { "Worst" };
         words.push(format!(
-            "{label}: route {} at stage {}: {}",
+            "{label}: route {} at stage {}: {}.",
             route.name, expectation.stage, expectation.verdict
         ));
+    }
+    let idle: Vec<String> = expectations
+        .iter()
+        .filter(|(route, _)| route.injected == 0)
+        .map(|(route, expectation)| format!("{} / {}", route.name, expectation.name))
+        .collect();
+    if !idle.is_empty() {
+        words.push(format!("Never exercised: {}.", idle.join(", ")));
     }
     words
 }
@@ -369,7 +377,7 @@ fn definitions() -> Vec<Definition> {
         ("pending", "Not decided yet at the cut."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
-        ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
+        ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
         ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
         ("detected only", "Stage times and lateness summarise what was seen; they say nothing about what was not."),
     ]

@@ -84,13 +84,14 @@ fn distribution(decided: &[(&CanaryView, &Verdict)]) -> TtdReport {
     TtdReport {
         n,
         events: curve.events(),
+        followed_ns: observations.iter().map(|o| o.time_ns).max().unwrap_or(0),
         label: match polled {
             true => "upper bound on the time to detect (polled)".to_owned(),
             false => "time to detect".to_owned(),
         },
         quantiles,
         curve: points(&curve),
-        extremes_p50_ns: extremes(decided, &observations),
+        extremes_p50_ns: extremes(decided, &observations, n),
     }
 }
 
@@ -110,17 +111,20 @@ fn points(curve: &Curve) -> Vec<CurvePoint> {
         .collect()
 }
 
-/// The median if all indeterminate canaries had been detected when blindness began, and if none.
+/// The median if all indeterminate canaries had been detected when blindness began, and if none;
+/// refused with as few canaries as the median itself.
 fn extremes(
     decided: &[(&CanaryView, &Verdict)],
     observations: &[Observation],
+    n: u64,
 ) -> Option<(Option<u64>, Option<u64>)> {
     let blind: Vec<u64> = decided
         .iter()
         .filter(|(c, v)| v.outcome == Outcome::Indeterminate && c.delivery == Delivery::Proven)
         .filter_map(|(_, v)| v.censored_at_ns)
         .collect();
-    if blind.is_empty() {
+    let needed = canaries_needed(0.5, CONFIDENCE, 0).unwrap_or(u64::MAX);
+    if blind.is_empty() || n < needed {
         return None;
     }
     let median = |detected: bool| {

@@ -170,6 +170,8 @@ pub struct TtdReport {
     pub n: u64,
     /// Detections among them.
     pub events: u64,
+    /// The longest time for which any of them was followed, nanoseconds: where the curve ends.
+    pub followed_ns: u64,
     /// `time to detect`, or `upper bound on the time to detect (polled)`.
     pub label: String,
     /// Quantiles with 95 % intervals.
@@ -351,6 +353,23 @@ pub struct CanaryRow {
 }
 
 impl ReportModel {
+    /// Misses that differ in nothing but the canary, as the first of them and their number, in order
+    /// of first appearance.
+    pub fn miss_groups(&self) -> Vec<(&MissReport, u64)> {
+        let mut groups: Vec<(&MissReport, u64)> = Vec::new();
+        let mut known = std::collections::HashMap::new();
+        for miss in &self.misses {
+            let alike =
+                (&miss.route, &miss.expectation, &miss.outcome, &miss.last_stage, &miss.reason);
+            let at = *known.entry(alike).or_insert(groups.len());
+            match groups.get_mut(at) {
+                Some(group) => group.1 += 1,
+                None => groups.push((miss, 1)),
+            }
+        }
+        groups
+    }
+
     /// The exit code that the outcomes call for: 3, 1, 4, 0 in that order of precedence.
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Met;

@@ -174,7 +174,7 @@ pub(super) fn share(share: &Share) -> String {
 }
 
 /// Both ends of the share in time, where they differ.
-pub(super) fn share_range(report: &ShareReport) -> String {
+fn share_range(report: &ShareReport) -> String {
     let (failed, left_out) = (&report.counted_as_failed, &report.left_out);
     if failed.n == 0 {
         return "none is old enough to be judged".to_owned();
@@ -282,23 +282,20 @@ fn miss_lines(page: &mut Page, model: &ReportModel) {
     }
     page.gap();
     page.line(0, "Not seen in time, with the last stage reached:");
-    let mut groups: Vec<(String, u64, &MissReport)> = Vec::new();
-    for miss in &model.misses {
-        let words = format!(
-            "{} / {}: {}, last stage {}: {}",
-            safe(&miss.route),
-            safe(&miss.expectation),
-            miss.outcome,
-            miss.last_stage,
-            safe(&miss.reason)
+    let groups = model.miss_groups();
+    for (miss, n) in groups.iter().take(MISSES) {
+        page.line(
+            2,
+            &format!(
+                "{n} x {} / {}: {}, last stage {}: {} (for one: dwell explain {})",
+                safe(&miss.route),
+                safe(&miss.expectation),
+                miss.outcome,
+                miss.last_stage,
+                safe(&miss.reason),
+                miss.canary
+            ),
         );
-        match groups.iter_mut().find(|(known, _, _)| *known == words) {
-            Some(group) => group.1 += 1,
-            None => groups.push((words, 1, miss)),
-        }
-    }
-    for (words, n, miss) in groups.iter().take(MISSES) {
-        page.line(2, &format!("{n} x {words} (for one: dwell explain {})", miss.canary));
     }
     if groups.len() > MISSES {
         page.line(2, &format!("and {} other kinds; the CSV lists all", groups.len() - MISSES));

@@ -150,6 +150,27 @@ fn a_quantile_is_refused_until_the_canaries_carry_it() {
 }
 
 #[test]
+fn misses_of_a_kind_are_shown_once_with_their_number() {
+    let parts = [(3, Fate::Silent), (2, Fate::Seen(20.0)), (1, Fate::Silent), (1, Fate::Seen(1.0))];
+    let model = one(Route::new("r", &fates(&parts)));
+    let groups: Vec<(&str, &str, u64)> = model
+        .miss_groups()
+        .iter()
+        .map(|(miss, n)| (miss.outcome.as_str(), miss.canary.as_str(), *n))
+        .collect();
+    // Canaries stand in the order of their submission, here that of their serials.
+    assert_eq!(groups, [("missed", "1.1", 4), ("late", "1.4", 2)]);
+}
+
+#[test]
+fn the_verdict_names_what_was_never_exercised() {
+    let routes = [Route::new("used", &[Fate::Seen(1.0)]), Route::new("idle", &[Fate::Withdrawn])];
+    let model = ledger::model(&routes, "c");
+    assert_eq!(model.verdict.last().unwrap(), "Never exercised: idle / detected.");
+    assert_eq!(model.exit(), Exit::Undecided);
+}
+
+#[test]
 fn the_verdict_says_no_more_than_the_canaries_carry() {
     let verdict = |parts: &[(usize, Fate)], share| {
         let route = Route { share, ..Route::new("r", &fates(parts)) };

@@ -1,4 +1,8 @@
 //! One self-contained page: no script, nothing fetched, readable on paper.
+//!
+//! The page is well-formed XML too, so that a strict parser can vouch for it.
+
+mod chart;
 
 use std::fmt::Write;
 
@@ -7,7 +11,7 @@ use super::model::*;
 use super::text::{quantile, share};
 use super::words::{duration, percent};
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
 
 /// Renders the page.
 pub(super) fn render(model: &ReportModel) -> String {
@@ -19,8 +23,9 @@ pub(super) fn render(model: &ReportModel) -> String {
          content=\"width=device-width,initial-scale=1\"/><meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\"/><title>Time to detect: {title}\
          </title><style>{STYLE}</style></head><body>\n<h1>Time to detect: {title}</h1>\n\
-         <p class=\"small\">As of {}</p>\n<div class=\"verdict\">",
-        safe(&model.cut)
+         <p class=\"small\">As of {}</p>\n<div class=\"verdict {}\">",
+        safe(&model.cut),
+        worst(model)
     );
     for sentence in &model.verdict {
         let _ = write!(page, "<p>{}</p>", safe(sentence));
@@ -37,45 +42,106 @@ pub(super) fn render(model: &ReportModel) -> String {
     page
 }
 
+/// The worst objective of all: `missed`, `undecided`, `met`.
+fn worst(model: &ReportModel) -> &'static str {
+    let any = |wanted: &str| {
+        model.routes.iter().flat_map(|r| &r.expectations).any(|e| e.objective == wanted)
+    };
+    if any("missed") {
+        "missed"
+    } else if any("undecided") || model.expectations == 0 {
+        "undecided"
+    } else {
+        "met"
+    }
+}
+
 fn routes(page: &mut String, model: &ReportModel) {
     page.push_str(
-        "<h2>Routes</h2><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Stage</th>\
-         <th>Objective</th><th>Result</th><th class=\"n\">Injected</th><th class=\"n\">Detected</th>\
-         <th class=\"n\">Late</th><th class=\"n\">Missed</th><th class=\"n\">Undelivered</th>\
-         <th class=\"n\">Indeterminate</th><th class=\"n\">Pending</th><th>Median (95 % interval)</th>\
+        "<h2>Routes</h2><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Objective</th>\
+         <th>Result</th><th>What became of the canaries</th><th>Median time (95 % interval)</th>\
          <th>In time (95 % interval)</th></tr></thead><tbody>\n",
     );
     for route in &model.routes {
         for e in &route.expectations {
-            let n = |name: &str| e.outcomes.get(name).copied().unwrap_or(0);
             let supplier = if route.supplier { " (supplier)" } else { "" };
-            let bound = if e.ttd.label.starts_with("upper") { "≤ " } else { "" };
+            let median = e.ttd.quantiles.first();
+            let polled = e.ttd.label.starts_with("upper");
+            let bound = match median.and_then(|q| q.value) {
+                Some(_) if polled => "≤ ",
+                _ => "",
+            };
             let _ = writeln!(
                 page,
-                "<tr><td>{}<br/><span class=\"small\">{}, {}{supplier}</span></td><td>{}</td><td>{}</td>\
-                 <td class=\"{}\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td>{bound}{}</td><td>{}</td></tr>",
+                "<tr><td>{}<br/><span class=\"small\">{}<br/>{}{supplier}</span></td><td>{}: {}</td>\
+                 <td class=\"{}\">{}</td><td>{}</td><td>{bound}{}</td><td>{}</td></tr>",
                 safe(&route.name),
                 safe(&route.recipe),
                 safe(&route.owner),
-                safe(&e.stage),
+                safe(&e.name),
                 safe(&e.objective_words),
                 e.objective,
                 e.objective,
-                route.injected,
-                n("detected"),
-                n("late"),
-                n("missed"),
-                n("undelivered"),
-                n("indeterminate"),
-                n("pending"),
-                e.ttd.quantiles.first().map(quantile).unwrap_or_default(),
-                share(&e.share.counted_as_failed),
+                outcomes(route, e),
+                median.map(quantile).unwrap_or_default(),
+                in_time(&e.share),
             );
         }
     }
     page.push_str("</tbody></table></div>\n");
+}
+
+/// Both ends of the share in time, where they differ.
+fn in_time(report: &ShareReport) -> String {
+    let (failed, left_out) = (&report.counted_as_failed, &report.left_out);
+    if failed.n == 0 {
+        return "none is old enough to be judged".to_owned();
+    }
+    if (failed.x, failed.n) == (left_out.x, left_out.n) {
+        return share(failed);
+    }
+    format!(
+        "{} at worst<br/><span class=\"small\">{} with indeterminate and unproven ones left out</span>",
+        share(failed),
+        share(left_out)
+    )
+}
+
+/// A bar of all injected canaries with the same in words below it.
+fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
+    const LONG: f64 = 220.0;
+    let injected = route.injected.max(1) as f64;
+    let mut bar = String::new();
+    let mut words = Vec::new();
+    let mut at = 0.0;
+    for (outcome, colour) in [
+        ("detected", "#2f7d4a"),
+        ("late", "#d9a520"),
+        ("missed", "#a3271c"),
+        ("undelivered", "#6b4c8a"),
+        ("indeterminate", "#8a949c"),
+        ("pending", "#d5dbe0"),
+    ] {
+        let n = e.outcomes.get(outcome).copied().unwrap_or(0);
+        if n == 0 {
+            continue;
+        }
+        let wide = LONG * n as f64 / injected;
+        let _ = write!(
+            bar,
+            "<rect x=\"{at:.1}\" width=\"{wide:.1}\" height=\"12\" fill=\"{colour}\"/>"
+        );
+        at += wide;
+        words.push(format!(
+            "<span style=\"white-space:nowrap\"><span style=\"color:{colour}\">■</span> {n} {outcome}</span>"
+        ));
+    }
+    format!(
+        "{} injected<br/><svg class=\"bar\" viewBox=\"0 0 {LONG} 12\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{bar}</svg><br/>\
+         <span class=\"small\">{}</span>",
+        route.injected,
+        words.join(" ")
+    )
 }
 
 fn curves(page: &mut String, model: &ReportModel) {
@@ -92,7 +158,7 @@ fn curves(page: &mut String, model: &ReportModel) {
                 safe(&e.stage),
                 safe(&e.verdict)
             );
-            curve(page, route, e);
+            chart::curve(page, route, e);
             let quantiles: Vec<String> = e
                 .ttd
                 .quantiles
@@ -101,11 +167,14 @@ fn curves(page: &mut String, model: &ReportModel) {
                 .collect();
             let _ = writeln!(
                 page,
-                "<p class=\"small\">{}; n = {}, {} seen, {} of unproven delivery left out. {}.</p>",
+                "<p class=\"small\">{}; n = {}, {} seen{}. {}.</p>",
                 safe(&e.ttd.label),
                 e.ttd.n,
                 e.ttd.events,
-                route.delivery_unproven,
+                match route.delivery_unproven {
+                    0 => String::new(),
+                    n => format!(", {n} of unproven delivery left out"),
+                },
                 quantiles.join("; ")
             );
             if let Some((early, never)) = e.ttd.extremes_p50_ns {
@@ -120,99 +189,6 @@ fn curves(page: &mut String, model: &ReportModel) {
             }
         }
     }
-}
-
-const LEFT: f64 = 52.0;
-const WIDTH: f64 = 700.0;
-const TOP: f64 = 10.0;
-const HEIGHT: f64 = 180.0;
-/// Ticks of the time axis: one millisecond to three months.
-const TICKS: [(u64, &str); 11] = [
-    (1_000_000, "1 ms"),
-    (10_000_000, "10 ms"),
-    (100_000_000, "100 ms"),
-    (1_000_000_000, "1 s"),
-    (10_000_000_000, "10 s"),
-    (60_000_000_000, "1 min"),
-    (600_000_000_000, "10 min"),
-    (3_600_000_000_000, "1 h"),
-    (86_400_000_000_000, "1 day"),
-    (604_800_000_000_000, "1 week"),
-    (7_776_000_000_000_000, "3 months"),
-];
-
-fn curve(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
-    let times = e.ttd.curve.iter().map(|p| p.time_ns);
-    let low_ns = times.clone().min().unwrap_or(1_000_000).min(e.deadline_ns).max(1_000_000) / 2;
-    let high_ns = times.max().unwrap_or(0).max(e.deadline_ns) * 2;
-    let (low, high) = ((low_ns as f64).ln(), (high_ns as f64).ln());
-    let x =
-        |ns: u64| LEFT + WIDTH * (((ns.max(1) as f64).ln() - low) / (high - low)).clamp(0.0, 1.0);
-    let y = |s: f64| TOP + HEIGHT * (1.0 - s);
-    let bottom = TOP + HEIGHT;
-    let _ = write!(
-        page,
-        "<svg viewBox=\"0 0 780 225\" width=\"780\" role=\"img\" aria-label=\"Share of canaries of \
-         route {} not yet {} over time\">",
-        safe(&route.name),
-        safe(&e.stage)
-    );
-    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-        let _ = write!(
-            page,
-            "<line x1=\"{LEFT}\" x2=\"{}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"#e3e8ec\"/><text x=\"46\" \
-             y=\"{:.1}\" font-size=\"11\" text-anchor=\"end\" fill=\"#4a545d\">{} %</text>",
-            LEFT + WIDTH,
-            y(share) + 4.0,
-            share * 100.0,
-            y = y(share)
-        );
-    }
-    for (ns, label) in TICKS.iter().filter(|(ns, _)| *ns >= low_ns && *ns <= high_ns) {
-        let _ = write!(
-            page,
-            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{TOP}\" y2=\"{bottom}\" stroke=\"#eef1f4\"/><text x=\"{x:.1}\" \
-             y=\"{}\" font-size=\"11\" text-anchor=\"middle\" fill=\"#4a545d\">{label}</text>",
-            bottom + 16.0,
-            x = x(*ns)
-        );
-    }
-    let _ = write!(page, "{}", band(e, &x, &y));
-    let mut path = format!("M{LEFT:.1},{:.1}", y(1.0));
-    for point in &e.ttd.curve {
-        let _ = write!(path, "H{:.1}V{:.1}", x(point.time_ns), y(point.undetected));
-    }
-    let _ = writeln!(
-        page,
-        "<path d=\"{path}H{:.1}\" fill=\"none\" stroke=\"#2b6c99\" stroke-width=\"2\"/><line x1=\"{d:.1}\" \
-         x2=\"{d:.1}\" y1=\"{TOP}\" y2=\"{bottom}\" stroke=\"#a3271c\" stroke-dasharray=\"4 3\"/><text \
-         x=\"{d:.1}\" y=\"{}\" font-size=\"11\" text-anchor=\"middle\" fill=\"#a3271c\">deadline {}</text></svg>",
-        LEFT + WIDTH,
-        bottom + 30.0,
-        duration(e.deadline_ns),
-        d = x(e.deadline_ns)
-    );
-}
-
-/// The band as a filled staircase; it ends where it is undefined.
-fn band(e: &ExpectationReport, x: &dyn Fn(u64) -> f64, y: &dyn Fn(f64) -> f64) -> String {
-    let steps: Vec<(u64, f64, f64)> =
-        e.ttd.curve.iter().filter_map(|p| Some((p.time_ns, p.lower?, p.upper?))).collect();
-    let Some(first) = steps.first() else { return String::new() };
-    let end = e.ttd.curve.last().map_or(first.0, |p| p.time_ns);
-    let mut path = format!("M{:.1},{:.1}", x(first.0), y(first.2));
-    for (time, _, upper) in steps.iter().skip(1) {
-        let _ = write!(path, "H{:.1}V{:.1}", x(*time), y(*upper));
-    }
-    let _ = write!(path, "H{:.1}", x(end));
-    if let Some((_, lower, _)) = steps.last() {
-        let _ = write!(path, "V{:.1}", y(*lower));
-    }
-    for pair in steps.windows(2).rev() {
-        let _ = write!(path, "H{:.1}V{:.1}", x(pair[1].0), y(pair[0].1));
-    }
-    let _ = write!(path, "H{:.1}Z", x(first.0));
-    format!("<path d=\"{path}\" fill=\"#2b6c99\" fill-opacity=\".16\"/>")
 }
 
 fn stages(page: &mut String, model: &ReportModel) {
@@ -263,7 +239,7 @@ fn stages(page: &mut String, model: &ReportModel) {
     }
 }
 
-/// Misses shown by name; the CSV lists all.
+/// Kinds of misses shown; the CSV lists all misses.
 const MISSES: usize = 200;
 
 fn misses(page: &mut String, model: &ReportModel) {
@@ -273,25 +249,28 @@ fn misses(page: &mut String, model: &ReportModel) {
         return;
     }
     page.push_str(
-        "<div class=\"scroll\"><table><thead><tr><th>Route</th><th>Expectation</th><th>Canary</th>\
-         <th>Outcome</th><th>Last stage reached</th><th>Why</th></tr></thead><tbody>\n",
+        "<div class=\"scroll\"><table><thead><tr><th>Route</th><th>Expectation</th><th>Outcome</th>\
+         <th class=\"n\">Canaries</th><th>Last stage reached</th><th>Why</th><th>For one</th></tr></thead>\
+         <tbody>\n",
     );
-    for miss in model.misses.iter().take(MISSES) {
+    let groups = model.miss_groups();
+    for (miss, n) in groups.iter().take(MISSES) {
         let _ = writeln!(
             page,
-            "<tr><td>{}</td><td>{}</td><td><code>{}</code></td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{n}</td><td>{}</td><td>{}</td>\
+             <td><code>{}</code></td></tr>",
             safe(&miss.route),
             safe(&miss.expectation),
-            safe(&miss.canary),
             safe(&miss.outcome),
             safe(&miss.last_stage),
-            safe(&miss.reason)
+            safe(&miss.reason),
+            safe(&miss.canary)
         );
     }
     page.push_str("</tbody></table></div>\n");
-    if model.misses.len() > MISSES {
+    if groups.len() > MISSES {
         let _ =
-            writeln!(page, "<p>And {} more; the CSV lists all.</p>", model.misses.len() - MISSES);
+            writeln!(page, "<p>And {} other kinds; the CSV lists all.</p>", groups.len() - MISSES);
     }
 }
 
@@ -349,6 +328,13 @@ fn evidence(page: &mut String, model: &ReportModel) {
         }
     };
     let authorisation = match &e.authorisation {
+        Some(serde_json::Value::Object(fields)) => {
+            let field = |(name, value): (&String, &serde_json::Value)| {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                format!("{}: {}", safe(name), safe(&value))
+            };
+            fields.iter().map(field).collect::<Vec<_>>().join("<br/>")
+        }
         Some(value) => safe(&value.to_string()),
         None => "none needed: every target is local".to_owned(),
     };
@@ -358,7 +344,7 @@ fn evidence(page: &mut String, model: &ReportModel) {
         row(
             "Run",
             format!(
-                "{} began {}; {} arrivals, seed {}; ended: {}; configuration <code>{}</code>",
+                "{} began {}; {} arrivals, seed {}; {}; configuration <code>{}</code>",
                 run.run,
                 safe(&run.began),
                 safe(&run.arrivals),

@@ -159,6 +159,9 @@ fn outcomes(model: &ReportModel) -> String {
 pub(super) fn quantile(report: &QuantileReport) -> String {
     let Some(value) = report.value else { return format!("needs {} more", report.needs_more) };
     let end = |reach: Reach| reach.ns().map_or("not reached".to_owned(), duration);
+    if [value.estimate, value.lower, value.upper] == [Reach::NotReached; 3] {
+        return end(value.estimate);
+    }
     format!("{} ({} to {})", end(value.estimate), end(value.lower), end(value.upper))
 }
 

@@ -143,6 +143,8 @@ fn a_quantile_is_refused_until_the_canaries_carry_it() {
         assert_eq!(quantiles.iter().map(|q| q.value.is_some()).collect::<Vec<_>>(), shown, "n {n}");
         assert_eq!(quantiles.iter().map(|q| q.needs_more).collect::<Vec<_>>(), more, "n {n}");
     }
+    let silent = one(Route::new("r", &[Fate::Silent; 8]));
+    assert!(render(&silent, Format::Text, 80).contains("p50 not reached\n"));
     let few = one(Route::new("r", &[Fate::Seen(1.0); 4]));
     let page = render(&few, Format::Text, 80);
     assert!(page.contains("needs 1 more") && page.contains("needs 55 more"), "{page}");

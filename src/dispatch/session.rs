@@ -20,7 +20,7 @@ use super::watching::{WatchEnvironment, WatcherParts};
 use crate::config::checked::Config;
 use crate::dialects::Dialects;
 use crate::exit::Failure;
-use crate::ledger::{Ledger, Opening, Reader, WatcherPlan};
+use crate::ledger::{Ledger, LedgerError, Opening, Reader, WatcherPlan};
 use crate::matching::Scanner;
 use crate::watchers::{self, Watcher};
 
@@ -232,7 +232,12 @@ impl Session {
 }
 
 fn read_all(config: &Config, fold: &mut Fold) -> Result<(), Failure> {
-    let reader = Reader::open(&config.ledger)?;
+    let reader = match Reader::open(&config.ledger) {
+        // A writer was killed before its first commit: there is nothing to read, and the next
+        // writer makes the ledger as if the file were not there.
+        Err(LedgerError::Empty { .. }) => return Ok(()),
+        opened => opened?,
+    };
     reader.rows(|_, row| {
         fold.apply(&row);
         ControlFlow::Continue(())

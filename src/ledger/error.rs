@@ -14,6 +14,12 @@ pub enum LedgerError {
         /// What happened, and the next step.
         reason: String,
     },
+    /// Its file is there and holds nothing: a writer died before its first commit.
+    #[error("ledger {path}: it is empty; nothing was ever recorded in it")]
+    Empty {
+        /// The ledger's file.
+        path: String,
+    },
     /// Another process writes to it.
     #[error(
         "ledger {path} is being written by process {pid}; wait for it, stop it, or name another ledger"

@@ -144,7 +144,7 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
             Connection::open_with_flags(immutable_uri(path), flags).map_err(|_| error.clone())?;
     }
     if !recognise(&connection, path)? {
-        return Err(LedgerError::store(path, "it is empty; nothing was ever recorded in it"));
+        return Err(LedgerError::Empty { path: path.display().to_string() });
     }
     connection
         .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;")

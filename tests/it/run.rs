@@ -392,3 +392,13 @@ fn after_kill_minus_nine_nothing_accepted_is_lost_and_watch_goes_on() {
     assert_eq!(outcomes.get("detected").copied().unwrap_or(0), sent, "{outcomes:?}");
     assert_eq!(model["routes"][0]["withdrawn"]["crash"].as_u64().unwrap(), 100 - sent);
 }
+
+#[test]
+fn a_ledger_whose_writer_died_before_its_first_commit_is_made_anew() {
+    let site = Site::new(&Setup { count: 2, window: "500ms", deadline: "1s", ..Setup::default() });
+    std::fs::write(site.path("dwell.db"), "").unwrap();
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(site.outcomes().0, BTreeMap::from([("detected".to_owned(), 2)]));
+}

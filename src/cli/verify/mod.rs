@@ -31,6 +31,9 @@ const MAX_TEXT: u64 = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const CODES: &str = "\
+Example:
+  dwell verify --event suspicious.json
+
 Exit codes of `verify`:
   0   ours; with --event: and what was sent
   10  ours, but differs from what was sent: treat it as real

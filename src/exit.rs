@@ -62,16 +62,9 @@ impl Exit {
     }
 }
 
-/// Control and direction-changing characters as escapes, so that no text can paint a terminal.
-/// Line ends and tabs stay.
+/// A message of several lines that cannot paint a terminal; the rule is the report's.
 pub fn printable(text: &str) -> String {
-    let odd = |c: char| {
-        (c.is_control() && !matches!(c, '\n' | '\t'))
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars()
-        .map(|c| if odd(c) { c.escape_unicode().to_string() } else { c.to_string() })
-        .collect()
+    crate::report::escape::lines(text)
 }
 
 /// What went wrong, by who can act on it. The text says what is wrong and the next step.

@@ -146,21 +146,9 @@ pub(super) fn print_json(value: &Value) -> Result<Exit, Failure> {
     print(&format!("{value:#}\n"))
 }
 
-/// Text from files and command lines, harmless on a terminal.
+/// Text from files and command lines, harmless on a terminal; a tab would move a table's columns.
 pub(super) fn inert(text: &str) -> String {
-    let unsafe_char = |c: char| {
-        (c.is_control() && c != '\n')
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if unsafe_char(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    out
+    crate::report::escape::lines(text).replace('\t', "\\u{9}")
 }
 
 fn list(catalogue: &Catalogue, global: &Global) -> Result<Exit, Failure> {

@@ -11,7 +11,7 @@ use dwell_injectors::injector::{Event, Injector};
 use dwell_injectors::recipe::Recipe;
 use dwell_injectors::render::{RenderError, RenderInput, render};
 use dwell_injectors::stamp::{Clock, Stamp};
-use dwell_injectors::token::{Epoch, KeyRing, TokenId};
+use dwell_injectors::token::{KeyRing, TokenId};
 
 use super::Rebuild;
 use super::outcome::Fold;
@@ -319,9 +319,4 @@ impl Renderer for RecipeRenderer {
             Err(error) => Err(Refusal::Fail(error.to_string())),
         }
     }
-}
-
-/// The epoch that mints.
-pub fn newest_epoch(keys: &KeyRing) -> Epoch {
-    keys.newest()
 }

@@ -113,7 +113,7 @@ impl Session {
         let ledger = self.writer()?;
         let mut row = plan.row;
         row.run = self.fold.run_count() + 1;
-        let epoch = plan::newest_epoch(&self.keys);
+        let epoch = self.keys.newest();
         let number = u32::try_from(plan.planned.len())
             .map_err(|_| Failure::User("more canaries than an epoch holds".to_owned()))?;
         let first_serial = ledger.reserve_serials(epoch, number)?;

@@ -34,6 +34,20 @@ pub fn terminal(text: &str) -> String {
     out
 }
 
+/// For a message of several lines: line ends and tabs stay, everything else that hides or moves is
+/// made visible.
+pub fn lines(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\t' => out.push(c),
+            _ if hidden(c) => out.extend(c.escape_unicode()),
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
 /// For HTML text and quoted attribute values.
 pub fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -22,6 +22,7 @@ impl Row {
             Row::Clock(_) => "clock",
             Row::Verify(_) => "verify",
             Row::Ended(_) => "ended",
+            Row::Claim(_) => "claim",
         }
     }
 

@@ -4,8 +4,8 @@
 //! and a cut (`dispatch::outcome`), which is what makes a report reproducible.
 //!
 //! On disk a row is one JSON object with a `k` field that names its kind. Field names are short
-//! where a ledger holds millions of them. Adding an optional field keeps the format version;
-//! anything else raises it.
+//! where a ledger holds millions of them. Adding an optional field or a kind keeps the format version
+//! (an older dwell stops at a kind that it does not know, it never skips one); anything else raises it.
 
 use std::collections::BTreeMap;
 
@@ -84,6 +84,8 @@ pub enum Row {
     Verify(VerifyRow),
     /// A run ended.
     Ended(Ended),
+    /// What will be claimed, and from how many canaries, was fixed.
+    Claim(ClaimRow),
 }
 
 /// A writer opened the ledger.
@@ -481,4 +483,28 @@ pub struct Ended {
     pub run: u32,
     /// `decided`, `horizon`, `stopped`.
     pub reason: String,
+}
+
+/// A claim, fixed before the canaries that will carry it: "`quantile` of the canaries within
+/// `within_ns`, with this confidence", judged on the first `n` of which `misses` may be late or missed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ClaimRow {
+    /// When.
+    pub at: Stamp,
+    /// The campaign.
+    pub campaign: String,
+    /// The route's name.
+    pub route: String,
+    /// The expectation's name.
+    pub expectation: String,
+    /// Number of canaries on which it is judged: the first so many, by submission.
+    pub n: u64,
+    /// Of these so many may be late, missed or undecided.
+    pub misses: u64,
+    /// Share that is claimed, 0 to 1.
+    pub quantile: f64,
+    /// Time that is claimed, nanoseconds after submission of the first event.
+    pub within_ns: u64,
+    /// Confidence of the claim, 0 to 1.
+    pub confidence: f64,
 }

@@ -1,5 +1,6 @@
 //! One expectation's numbers: distribution, share, objective, verdict.
 
+use super::claim;
 use super::model::*;
 use super::words::{duration, percent};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, RouteView, Verdict};
@@ -27,7 +28,9 @@ pub(super) fn report(
     };
     let share = share(&decided, plan, cut);
     let ttd = distribution(&decided);
-    let (objective, objective_words) = objective(plan, &share, &decided);
+    let claim = claim::judge(view, index, plan, cut);
+    let judged = objective(plan, &share, &decided);
+    let (objective, objective_words) = claim::applied(judged, plan, claim.as_ref());
     let verdict = in_words(plan, &ttd, &share, &decided);
     let outcomes =
         view.counts(index).into_iter().map(|(outcome, n)| (outcome.name().to_owned(), n)).collect();
@@ -46,6 +49,7 @@ pub(super) fn report(
         completing_p50_ns: completing(&decided),
         ttd,
         share,
+        claim,
         objective: objective.to_owned(),
         objective_words,
         verdict,

@@ -4,6 +4,7 @@
 //! terminal; foreign text passes through [`escape`] and nowhere else.
 
 mod build;
+mod claim;
 pub mod escape;
 mod expectation;
 mod html;

@@ -155,6 +155,9 @@ pub struct ExpectationReport {
     pub completing_p50_ns: Option<u64>,
     /// Share in time.
     pub share: ShareReport,
+    /// The claim that was fixed beforehand, or why there is none; only where the objective has a
+    /// confidence or a claim was recorded.
+    pub claim: Option<ClaimReport>,
     /// `met`, `missed` or `undecided`.
     pub objective: String,
     /// The objective in words.
@@ -205,6 +208,35 @@ pub struct CurvePoint {
     pub lower: Option<f64>,
     /// Upper 95 % limit.
     pub upper: Option<f64>,
+}
+
+/// A claim with n and m, and whether the canaries carry it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ClaimReport {
+    /// Where n and m were fixed: `recorded`, `run`, or `not`.
+    pub fixed: String,
+    /// When they were fixed, RFC 3339; `null` where they were not.
+    pub fixed_at: Option<String>,
+    /// Canaries on which it is judged.
+    pub n: u64,
+    /// Of these so many may be late, missed or undecided.
+    pub m: u64,
+    /// The share that is claimed.
+    pub quantile: f64,
+    /// The time that is claimed, nanoseconds.
+    pub within_ns: u64,
+    /// Its confidence.
+    pub confidence: f64,
+    /// Canaries of these n that are old enough to be judged.
+    pub judged: u64,
+    /// Of those, surely not in time.
+    pub not_in_time: u64,
+    /// Of those, nobody can say.
+    pub open: u64,
+    /// `carried`, `not carried`, `undecided` or `refused`.
+    pub state: String,
+    /// The same in words.
+    pub words: String,
 }
 
 /// The share in time, as a range.

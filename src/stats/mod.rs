@@ -2,12 +2,14 @@
 //!
 //! - [`survival`]: Kaplan-Meier with bands, quantiles and restricted mean.
 //! - [`proportion`]: shares with exact intervals, and how many canaries a claim needs.
+//! - [`planning`]: how many canaries a claim or a comparison needs, before any is sent.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
 //! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
 //! clock or rounds for display.
 
 pub mod histogram;
+pub mod planning;
 pub mod proportion;
 pub mod survival;
 

@@ -9,5 +9,6 @@ mod detector;
 mod ledger;
 mod recipes;
 mod run;
+mod synthetic;
 mod verbs;
 mod watchers;

@@ -561,7 +561,14 @@ mod tests {
             }],
         };
         let canaries = outcomes.iter().zip(0..).map(|(found, n)| canary(n, found)).collect();
-        RouteView { plan, planned: outcomes.len() as u64, withdrawn: Vec::new(), canaries }
+        RouteView {
+            plan,
+            planned: outcomes.len() as u64,
+            runs: 1,
+            claims: Vec::new(),
+            withdrawn: Vec::new(),
+            canaries,
+        }
     }
 
     fn canary(serial: u32, (outcome, last_stage): &(Outcome, Stage)) -> CanaryView {

@@ -7,9 +7,9 @@ use dwell_injectors::stamp::{BootId, Stamp};
 use dwell_injectors::token::TokenId;
 
 use super::coverage::{BlindSpan, Coverage};
-use super::{Assessment, AxisNs, CanaryView, RouteView, WithdrawnView, decide};
+use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide};
 use crate::ledger::{
-    ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, Row, RunStarted,
+    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, Row, RunStarted,
     SightingRow, Stage, StrayClass, Withdrawn,
 };
 
@@ -85,6 +85,7 @@ pub struct Fold {
     pub(super) clock_steps: Vec<(AxisNs, ClockStep)>,
     opened: Vec<Opened>,
     verifies: BTreeMap<String, u64>,
+    claims: Vec<FixedClaim>,
     pub(super) names: Names,
     /// Per watcher the last instant at which it delivered any sighting of ours.
     pub(super) last_sighting: HashMap<u32, AxisNs>,
@@ -206,6 +207,7 @@ impl Fold {
             Row::Ended(ended) => {
                 self.ended.insert(ended.run, ended.reason.clone());
             }
+            Row::Claim(claim) => self.claim(claim),
         }
     }
 
@@ -251,6 +253,22 @@ impl Fold {
             canary.withdrawn = true;
         }
         self.withdrawn.push(withdrawn.clone());
+    }
+
+    /// A claim holds only if none of the canaries that it is about had left when it was written.
+    fn claim(&mut self, claim: &ClaimRow) {
+        let earlier = self.injected_under(&claim.campaign, &claim.route);
+        self.claims.push(FixedClaim { row: claim.clone(), beforehand: earlier == 0 });
+    }
+
+    /// Canaries that a campaign's runs have injected on a route so far.
+    pub fn injected_under(&self, campaign: &str, route: &str) -> usize {
+        let of_route = |canary: &Canary| {
+            let run = self.runs.iter().find(|r| r.run == canary.run && r.campaign == campaign);
+            let plan = run.and_then(|r| r.routes.get(canary.route as usize));
+            plan.is_some_and(|plan| plan.name == route)
+        };
+        self.canaries.values().filter(|c| !c.withdrawn && of_route(c)).count()
     }
 
     fn sighting(&mut self, row: &SightingRow, observed: AxisNs) {
@@ -367,6 +385,11 @@ impl Fold {
         (position as u32 + 1, order.len() as u32)
     }
 
+    fn claims_on(&self, campaign: &str, route: &str) -> Vec<FixedClaim> {
+        let about = |c: &&FixedClaim| c.row.campaign == campaign && c.row.route == route;
+        self.claims.iter().filter(about).cloned().collect()
+    }
+
     fn empty_routes(&self, runs: &[RunStarted]) -> Vec<RouteView> {
         let mut routes: Vec<RouteView> = Vec::new();
         for run in runs {
@@ -377,6 +400,8 @@ impl Fold {
                         routes.push(RouteView {
                             plan: plan.clone(),
                             planned: 0,
+                            runs: 0,
+                            claims: self.claims_on(&run.campaign, &plan.name),
                             withdrawn: Vec::new(),
                             canaries: Vec::new(),
                         });
@@ -386,6 +411,7 @@ impl Fold {
                 let route = &mut routes[at];
                 route.plan = plan.clone();
                 route.planned += u64::from(plan.planned);
+                route.runs += 1;
                 let of_route =
                     self.withdrawn.iter().filter(|w| w.run == run.run && w.route as usize == index);
                 route.withdrawn.extend(of_route.map(|w| WithdrawnView {
@@ -446,5 +472,6 @@ fn row_stamp(row: &Row) -> Option<&Stamp> {
         Row::Clock(r) => &r.at,
         Row::Verify(r) => &r.at,
         Row::Ended(r) => &r.at,
+        Row::Claim(r) => &r.at,
     })
 }

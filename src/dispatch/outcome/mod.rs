@@ -38,7 +38,7 @@ use dwell_injectors::token::TokenId;
 use serde::Serialize;
 
 use crate::ledger::{
-    ClockStep, Control, ExpectationPlan, RoutePlan, RunStarted, Stage, StrayClass,
+    ClaimRow, ClockStep, Control, ExpectationPlan, RoutePlan, RunStarted, Stage, StrayClass,
 };
 use crate::ledger::{Opened, WatcherPlan};
 
@@ -233,6 +233,15 @@ pub struct WithdrawnView {
     pub reason: String,
 }
 
+/// A claim as the ledger holds it.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct FixedClaim {
+    /// The row.
+    pub row: ClaimRow,
+    /// True when no canary of its campaign and route had left before it was written.
+    pub beforehand: bool,
+}
+
 /// One route of the campaign, over all its runs.
 #[derive(Clone, Debug, Serialize)]
 pub struct RouteView {
@@ -240,6 +249,10 @@ pub struct RouteView {
     pub plan: RoutePlan,
     /// Canaries planned over all runs.
     pub planned: u64,
+    /// Number of runs that planned it.
+    pub runs: u32,
+    /// Claims that were fixed for its expectations, in order.
+    pub claims: Vec<FixedClaim>,
     /// Canaries never handed over.
     pub withdrawn: Vec<WithdrawnView>,
     /// The injected canaries, by submission.

@@ -238,3 +238,54 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_claim_stands_on_an_n_and_an_m_that_were_fixed_beforehand() {
+    use super::ledger::{claim, model_of, rows};
+    let seen: Vec<Fate> = (0..100).map(|_| Fate::Seen(1.0)).collect();
+    let route =
+        |fates: &[Fate]| Route { share: 0.95, confidence: Some(0.95), ..Route::new("r", fates) };
+    let judged = |fates: &[Fate], at: usize, n: u64, m: u64| {
+        let mut all = rows(&[route(fates)], "c");
+        all.insert(at, claim("c", "r", n, m));
+        let model = model_of(&all);
+        let e = expectation(&model).clone();
+        (e.objective, e.claim.unwrap().state, e.objective_words)
+    };
+    let (objective, state, words) = judged(&seen, 0, 59, 0);
+    assert_eq!((objective.as_str(), state.as_str()), ("met", "carried"), "{words}");
+    assert!(words.contains("planned n 59, m 0 (fixed 2026-"), "{words}");
+    assert!(words.contains("59 judged, 0 not in time"), "{words}");
+    // Two of the first 93 failed; one was allowed. Without a plan the whole hundred would be asked.
+    let mut two = seen.clone();
+    (two[3], two[4]) = (Fate::Silent, Fate::Silent);
+    let (objective, state, _) = judged(&two, 0, 93, 1);
+    assert_eq!((objective.as_str(), state.as_str()), ("undecided", "not carried"));
+    // More are needed than there are.
+    let (objective, state, _) = judged(&seen, 0, 124, 2);
+    assert_eq!((objective.as_str(), state.as_str()), ("undecided", "undecided"));
+    // After the fact: the run is row 0, its canaries follow.
+    let (objective, state, words) = judged(&seen, 30, 59, 0);
+    assert_eq!((objective.as_str(), state.as_str()), ("undecided", "refused"));
+    assert!(words.contains("recorded after the campaign's first canary"), "{words}");
+    // What fails for certain is missed with a plan or without.
+    let poor: Vec<Fate> = (0..60).map(|_| Fate::Silent).collect();
+    assert_eq!(judged(&poor, 0, 59, 0).0, "missed");
+}
+
+#[test]
+fn a_campaign_that_grew_fixed_nothing() {
+    use super::ledger::{model_of, rows};
+    let seen: Vec<Fate> = (0..60).map(|_| Fate::Seen(1.0)).collect();
+    let route = Route { share: 0.95, confidence: Some(0.95), ..Route::new("r", &seen) };
+    let mut all = rows(&[route], "c");
+    let one = expectation(&model_of(&all)).clone();
+    let claim = one.claim.unwrap();
+    assert_eq!((one.objective.as_str(), claim.fixed.as_str(), claim.n), ("met", "run", 60));
+    let crate::ledger::Row::Run(mut again) = all[0].clone() else { panic!() };
+    again.run = 2;
+    all.push(crate::ledger::Row::Run(again));
+    let two = expectation(&model_of(&all)).clone();
+    assert_eq!(two.objective, "undecided");
+    assert!(two.objective_words.contains("not fixed before its 2 runs"), "{}", two.objective_words);
+}

@@ -237,10 +237,30 @@ pub fn rows(routes: &[Route], campaign: &str) -> Vec<Row> {
     rows
 }
 
+/// A claim for the expectation of a route.
+pub fn claim(campaign: &str, route: &str, n: u64, misses: u64) -> Row {
+    Row::Claim(ClaimRow {
+        at: at(-20.0),
+        campaign: campaign.into(),
+        route: route.into(),
+        expectation: "detected".into(),
+        n,
+        misses,
+        quantile: 0.95,
+        within_ns: DEADLINE * S as u64,
+        confidence: 0.95,
+    })
+}
+
 /// The model at the last row.
 pub fn model(routes: &[Route], campaign: &str) -> ReportModel {
+    model_of(&rows(routes, campaign))
+}
+
+/// The model of these rows.
+pub fn model_of(rows: &[Row]) -> ReportModel {
     let mut fold = Fold::new(None);
-    rows(routes, campaign).iter().for_each(|row| fold.apply(row));
+    rows.iter().for_each(|row| fold.apply(row));
     let assessment = fold.assess(None).unwrap();
     let heads = vec!["writer 1 row 99 deadbeef".to_owned()];
     ReportModel::build(&assessment, &Beside { heads, keys: None })

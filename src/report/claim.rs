@@ -1,0 +1,211 @@
+//! Claims: "p95 below 1 h with 95 % confidence" is said only of an n and an m that stood beforehand.
+//!
+//! Whoever looks at the result first and then chooses how many canaries count, or how many misses
+//! are allowed, can claim anything. So n (canaries judged) and m (of them late, missed or undecided)
+//! come from the ledger, from one of two places:
+//!
+//! - a [`crate::ledger::ClaimRow`], written by `dwell plan --record` before the campaign's first
+//!   canary: judged on the first n by submission, whatever comes after;
+//! - else the one run of the campaign: its row, written before any canary, says how many are planned,
+//!   and m is the largest number that so many carry. It is judged when the last of them is.
+//!
+//! A campaign that grew by further runs, or a record after the fact, fixes nothing: the claim is
+//! refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
+//!
+//! Each claim is carried only at its worse end: undecided canaries count as misses, and those whose
+//! delivery is proven must carry it alone.
+
+use super::build::rfc3339;
+use super::model::ClaimReport;
+use super::words::{duration, percent};
+use crate::dispatch::outcome::{CanaryView, Delivery, FixedClaim, Outcome, RouteView, Verdict};
+use crate::ledger::ExpectationPlan;
+use crate::stats::planning::{canaries_needed, misses_allowed};
+
+/// What was fixed.
+struct Terms {
+    fixed: &'static str,
+    fixed_at: Option<String>,
+    n: u64,
+    m: u64,
+    quantile: f64,
+    confidence: f64,
+    /// Why nothing is said at all.
+    refused: Option<String>,
+    /// Canaries that may still come before it can be judged.
+    waiting: bool,
+}
+
+/// What became of the canaries that count.
+#[derive(Default)]
+struct Tally {
+    judged: u64,
+    proven: u64,
+    not_in_time: u64,
+    open: u64,
+    /// Of the proven ones, not in time.
+    proven_not: u64,
+}
+
+/// Judges the claim on one expectation; `None` where none is made.
+pub(super) fn judge(
+    view: &RouteView,
+    index: usize,
+    plan: &ExpectationPlan,
+    cut: i64,
+) -> Option<ClaimReport> {
+    let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
+    let eligible: Vec<(&CanaryView, &Verdict)> = view
+        .canaries
+        .iter()
+        .filter(|c| c.submitted <= latest)
+        .filter_map(|c| Some((c, c.verdicts.get(index)?)))
+        .collect();
+    let recorded = view.claims.iter().rfind(|c| c.row.expectation == plan.name && c.beforehand);
+    let afterwards = view.claims.iter().rfind(|c| c.row.expectation == plan.name);
+    let terms = match (recorded.or(afterwards), plan.confidence) {
+        (Some(claim), _) => of_record(claim, plan),
+        (None, Some(confidence)) => of_run(view, plan, confidence, eligible.len() as u64),
+        (None, None) => return None,
+    };
+    let first = usize::try_from(terms.n).unwrap_or(usize::MAX);
+    let tally = tally(eligible.iter().take(first));
+    Some(report(&terms, &tally, plan))
+}
+
+fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
+    let row = &claim.row;
+    let refused = if !claim.beforehand {
+        Some("recorded after the campaign's first canary".to_owned())
+    } else if row.within_ns != plan.deadline_ns {
+        Some(format!(
+            "it was fixed for {}, the deadline is {}",
+            duration(row.within_ns),
+            duration(plan.deadline_ns)
+        ))
+    } else if plan.confidence.is_some_and(|c| row.confidence < c || row.quantile < plan.share) {
+        Some("what was fixed is weaker than the objective".to_owned())
+    } else {
+        None
+    };
+    Terms {
+        fixed: if claim.beforehand { "recorded" } else { "not" },
+        fixed_at: Some(rfc3339(row.at.wall_ns)),
+        n: row.n,
+        m: row.misses,
+        quantile: row.quantile,
+        confidence: row.confidence,
+        refused,
+        waiting: false,
+    }
+}
+
+fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64, eligible: u64) -> Terms {
+    let injected = view.canaries.len() as u64;
+    let n = injected.max(view.planned.saturating_sub(view.withdrawn_total()));
+    let more = match view.runs {
+        0 | 1 => None,
+        runs => Some(format!(
+            "n and m were not fixed before its {runs} runs; fix them with `dwell plan --record`"
+        )),
+    };
+    let m = misses_allowed(plan.share, confidence, n);
+    let too_few = m.is_none().then(|| match canaries_needed(plan.share, confidence, 0) {
+        Some(needed) => format!("{n} canaries cannot carry it, {needed} are needed"),
+        None => "no number of canaries carries it".to_owned(),
+    });
+    Terms {
+        fixed: if more.is_none() { "run" } else { "not" },
+        fixed_at: None,
+        n,
+        m: m.unwrap_or(0),
+        quantile: plan.share,
+        confidence,
+        refused: more.or(too_few),
+        waiting: eligible < n,
+    }
+}
+
+fn tally<'a>(first: impl Iterator<Item = &'a (&'a CanaryView, &'a Verdict)>) -> Tally {
+    let mut tally = Tally::default();
+    for (canary, verdict) in first {
+        let sure = matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
+            && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending);
+        let in_time = verdict.outcome == Outcome::Detected;
+        tally.judged += 1;
+        tally.proven += u64::from(sure);
+        tally.proven_not += u64::from(sure && !in_time);
+        tally.not_in_time += u64::from(sure && !in_time);
+        tally.open += u64::from(!sure && !in_time);
+    }
+    tally
+}
+
+fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
+    let alone = || {
+        tally.proven == tally.judged
+            || canaries_needed(terms.quantile, terms.confidence, tally.proven_not)
+                .is_some_and(|needed| needed <= tally.proven)
+    };
+    let state = if terms.refused.is_some() {
+        "refused"
+    } else if tally.not_in_time > terms.m {
+        "not carried"
+    } else if terms.waiting || tally.judged < terms.n {
+        "undecided"
+    } else if tally.not_in_time + tally.open <= terms.m && alone() {
+        "carried"
+    } else {
+        "undecided"
+    };
+    let about = format!(
+        "{} within {} with {} confidence",
+        percent(terms.quantile),
+        duration(plan.deadline_ns),
+        percent(terms.confidence)
+    );
+    let fixed = match (terms.fixed, &terms.fixed_at) {
+        ("recorded", Some(at)) => format!("fixed {at}"),
+        _ => "fixed by the run's plan".to_owned(),
+    };
+    let words = match &terms.refused {
+        Some(why) => format!("claim of {about} refused: {why}"),
+        None => format!(
+            "planned n {}, m {} ({fixed}): claim of {about} {state}; {} judged, {} not in time, {} open",
+            terms.n, terms.m, tally.judged, tally.not_in_time, tally.open
+        ),
+    };
+    ClaimReport {
+        fixed: terms.fixed.to_owned(),
+        fixed_at: terms.fixed_at.clone(),
+        n: terms.n,
+        m: terms.m,
+        quantile: terms.quantile,
+        within_ns: plan.deadline_ns,
+        confidence: terms.confidence,
+        judged: tally.judged,
+        not_in_time: tally.not_in_time,
+        open: tally.open,
+        state: state.to_owned(),
+        words,
+    }
+}
+
+/// The objective's state and words with the claim's weight. Only an objective with a confidence is a
+/// claim; a recorded claim beside another objective is printed and changes nothing.
+pub(super) fn applied(
+    (state, words): (&'static str, String),
+    plan: &ExpectationPlan,
+    claim: Option<&ClaimReport>,
+) -> (&'static str, String) {
+    let Some(claim) = claim else { return (state, words) };
+    let words = format!("{words}; {}", claim.words);
+    if plan.confidence.is_none() || state == "missed" {
+        return (state, words);
+    }
+    let enough = claim.judged >= u64::from(plan.min_n).max(1);
+    match claim.state.as_str() {
+        "carried" if enough => ("met", words),
+        _ => ("undecided", words),
+    }
+}

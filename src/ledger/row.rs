@@ -418,13 +418,15 @@ pub struct Proven {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StrayClass {
-    /// The same alert again.
+    /// The same alert again, within its canary's time.
     Duplicate,
     /// The tag is right, the canary is not in this ledger.
     Unknown,
     /// The tag is wrong.
     Forged,
-    /// Our token, but other fields, too many events, or outside its time.
+    /// Our token, but other fields, too many events, or outside its time. Repeats after the horizon are
+    /// counted by rows of this class; what lies outside its time under a new id, or is one event too
+    /// many, is a recorded sighting and is counted by the assessment.
     Replayed,
 }
 

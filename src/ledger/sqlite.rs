@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::checksum;
 use super::store::{OpenRun, Store, Unfinished};
-use super::{Head, Intent, LedgerError, Row, schema};
+use super::{Head, Intent, LedgerError, Row, RunStarted, schema};
 
 /// Every row of an SQLite ledger belongs to one chain: there is one writer at a time.
 const WRITER: u32 = 1;
@@ -195,6 +195,20 @@ impl SqliteStore {
         })
     }
 
+    /// The row at the position that a query yields.
+    fn row_where<P: rusqlite::Params>(
+        &self,
+        sql: &str,
+        values: P,
+    ) -> Result<Option<Row>, LedgerError> {
+        let pos: Option<i64> = self
+            .connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.query_row(values, |row| row.get(0)).optional())
+            .map_err(|e| self.fail("find a row", &e))?;
+        pos.map(|pos| self.row_at(pos)).transpose()
+    }
+
     /// Everything that a query yields; only for results that are bounded by what is under way.
     fn all<T>(
         &self,
@@ -296,6 +310,17 @@ impl Store for SqliteStore {
             "SELECT 1 FROM sightings WHERE watcher = ?1 AND native_id = ?2 AND epoch = ?3 AND serial = ?4",
             params![watcher, native_id, canary.epoch.0, canary.serial],
         )
+    }
+
+    fn planned(&self, canary: TokenId) -> Result<Option<Intent>, LedgerError> {
+        let sql = "SELECT pos FROM canaries WHERE epoch = ?1 AND serial = ?2";
+        let row = self.row_where(sql, params![canary.epoch.0, canary.serial])?;
+        Ok(row.and_then(|row| if let Row::Intent(intent) = row { Some(intent) } else { None }))
+    }
+
+    fn run_row(&self, run: u32) -> Result<Option<Box<RunStarted>>, LedgerError> {
+        let row = self.row_where("SELECT pos FROM runs WHERE run = ?1", [run])?;
+        Ok(row.and_then(|row| if let Row::Run(run) = row { Some(run) } else { None }))
     }
 
     fn under_way(&self, canary: TokenId) -> Result<bool, LedgerError> {

@@ -50,6 +50,10 @@ pub trait Store: Send {
         native_id: &str,
         canary: TokenId,
     ) -> Result<bool, LedgerError>;
+    /// The canary's intent.
+    fn planned(&self, canary: TokenId) -> Result<Option<Intent>, LedgerError>;
+    /// The row of a run.
+    fn run_row(&self, run: u32) -> Result<Option<Box<RunStarted>>, LedgerError>;
     /// True while an event of the canary has no receipt.
     fn under_way(&self, canary: TokenId) -> Result<bool, LedgerError>;
     /// Remembers how far a watcher has read.

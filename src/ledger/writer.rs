@@ -8,6 +8,8 @@
 //! After a failed commit nobody knows what the disk holds. The thread then answers every batch,
 //! queued or new, with an error, until the process ends; the next open finds out.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -24,7 +26,8 @@ use super::sqlite::SqliteStore;
 use super::store::Store;
 use super::ticket::{Ticket, block_on};
 use super::{
-    Batch, Head, LedgerError, Opened, Row, SightingRow, Stray, StrayClass, recovery, schema,
+    Batch, Head, LedgerError, Opened, RoutePlan, Row, SightingRow, Stray, StrayClass, recovery,
+    schema,
 };
 
 /// Batches that wait for the writer at most.
@@ -114,6 +117,7 @@ impl Ledger {
             health: Arc::clone(&health),
             path: path.clone(),
             subscribers: Vec::new(),
+            horizons: HashMap::new(),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -256,6 +260,8 @@ struct Writer {
     health: Arc<Health>,
     path: PathBuf,
     subscribers: Vec<Sender<Arc<Vec<Row>>>>,
+    /// The last horizon of each route, of the runs that were asked about.
+    horizons: HashMap<u32, Vec<Option<u64>>>,
 }
 
 impl Writer {
@@ -377,13 +383,32 @@ impl Writer {
         Ok(rows)
     }
 
-    fn classify(&self, sighting: &SightingRow) -> Result<Option<StrayClass>, LedgerError> {
+    fn classify(&mut self, sighting: &SightingRow) -> Result<Option<StrayClass>, LedgerError> {
         if !self.store.knows(sighting.canary)? {
             return Ok(Some(StrayClass::Unknown));
         }
         let seen =
             self.store.has_sighting(&sighting.watcher, &sighting.native_id, sighting.canary)?;
-        Ok(seen.then_some(StrayClass::Duplicate))
+        match seen {
+            // The same alert again says something only about who sent it so late.
+            true if self.is_over(sighting)? => Ok(Some(StrayClass::Replayed)),
+            true => Ok(Some(StrayClass::Duplicate)),
+            false => Ok(None),
+        }
+    }
+
+    /// True when the last horizon of the sighting's canary had passed when it was seen.
+    fn is_over(&mut self, sighting: &SightingRow) -> Result<bool, LedgerError> {
+        let Some(intent) = self.store.planned(sighting.canary)? else { return Ok(false) };
+        if let Entry::Vacant(run) = self.horizons.entry(intent.run) {
+            let routes = self.store.run_row(intent.run)?.map(|run| run.routes).unwrap_or_default();
+            let last = |route: &RoutePlan| route.expectations.iter().map(|e| e.horizon_ns).max();
+            run.insert(routes.iter().map(last).collect());
+        }
+        let of_run = self.horizons.get(&intent.run);
+        let horizon = of_run.and_then(|routes| *routes.get(intent.route as usize)?);
+        let age = sighting.observed.since(&intent.intended).ns;
+        Ok(horizon.is_some_and(|horizon| age > 0 && age.unsigned_abs() > horizon))
     }
 
     /// Frees the departure marks of canaries that are accounted for.

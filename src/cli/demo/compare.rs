@@ -604,6 +604,7 @@ mod tests {
             clock_stepped: false,
             retrospective: 0,
             outside: 0,
+            excess: 0,
         }
     }
 

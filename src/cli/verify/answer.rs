@@ -63,14 +63,30 @@ impl Finding {
         Finding { answer, canary: None, origin: None, record: None, differences: Vec::new() }
     }
 
+    /// The class under which a report counts such a sighting, if it is none of ours.
+    fn stray(&self) -> Option<&'static str> {
+        match self.answer {
+            Answer::Ours | Answer::None => None,
+            Answer::Expired | Answer::Differs => Some("replayed"),
+            // Its canary never left: nothing of ours can show it.
+            Answer::Unknown if self.origin.is_some() => Some("replayed"),
+            Answer::Unknown => Some("unknown"),
+            Answer::Forged => Some("forged"),
+        }
+    }
+
     fn line(&self, compared: bool) -> String {
         let what = match self.answer {
             Answer::Ours if compared => "ours: it is what was sent",
             Answer::Ours => "ours",
-            Answer::Expired => "expired: ours, but nothing of it is expected any more",
-            Answer::Differs => "not ours: the token is ours, the event differs from what was sent",
+            Answer::Expired => {
+                "expired: ours, but nothing of it is expected any more; what is new is replayed"
+            }
+            Answer::Differs => {
+                "not ours: replayed: the token is ours, the event differs from what was sent"
+            }
             Answer::Unknown if self.origin.is_some() => {
-                "not ours: unknown: the canary of this token never left"
+                "not ours: unknown: the canary of this token never left; it is replayed"
             }
             Answer::Unknown => {
                 "not ours: unknown: the tag is right, this ledger has no such canary"
@@ -101,6 +117,7 @@ impl Finding {
         });
         json!({
             "answer": self.answer.name(),
+            "stray": self.stray(),
             "canary": self.canary.map(|canary| canary.to_string()),
             "record": self.record,
             "differences": self.differences,

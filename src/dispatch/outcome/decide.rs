@@ -4,6 +4,7 @@
 use dwell_injectors::receipt::Strength;
 
 use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
+use super::replays::{self, Replays};
 use super::{AxisNs, CanaryView, Delivery, Interval, Outcome, Reason, StageTime, Verdict};
 use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, Stage, WatcherPlan};
 
@@ -22,8 +23,8 @@ pub(super) struct Case<'a> {
 /// One canary, decided.
 pub(super) fn view(case: &Case<'_>) -> CanaryView {
     let canary = case.canary;
-    let first = canary.handed.iter().find(|h| h.event == 0);
-    let submitted_stamp = first.map_or(canary.intended, |h| h.submitted);
+    let first = canary.first();
+    let submitted_stamp = canary.submitted();
     let submitted = case.fold.axis().of(&submitted_stamp);
     let completing_after_ns =
         canary.handed.iter().find(|h| h.event == canary.completing).map_or(0, |h| {
@@ -32,9 +33,8 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
     let delivery = delivery(canary, case.plan.proof, first.is_some());
     let times =
         Times { submitted, submitted_wall_ns: submitted_stamp.wall_ns, completing_after_ns };
-    let live: Vec<&Seen> =
-        canary.seen.iter().filter(|s| !s.retrospective && s.observed >= submitted).collect();
-    let outside = canary.seen.iter().filter(|s| !s.retrospective && s.observed < submitted).count();
+    let live = replays::live(canary, case.plan, submitted);
+    let replayed = replays::replays(canary, case.plan, submitted);
     let verdicts: Vec<Verdict> = case
         .plan
         .expectations
@@ -68,7 +68,8 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
             .iter()
             .any(|(at, _)| *at >= submitted && *at <= last_seen),
         retrospective: canary.seen.iter().filter(|s| s.retrospective).count() as u32,
-        outside: outside as u32,
+        outside: Replays::total(&replayed.outside),
+        excess: Replays::total(&replayed.excess),
     }
 }
 

@@ -7,7 +7,9 @@ use dwell_injectors::stamp::{BootId, Stamp};
 use dwell_injectors::token::TokenId;
 
 use super::coverage::{BlindSpan, Coverage};
-use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide};
+use super::{
+    Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
+};
 use crate::ledger::{
     ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, Row, RunStarted,
     SightingRow, Stage, StrayClass, Withdrawn,
@@ -34,6 +36,8 @@ pub(super) struct Seen {
     pub rule_names: Vec<u32>,
     pub created_wall_ns: Option<i64>,
     pub retrospective: bool,
+    /// Tells one event from another; see [`replays`].
+    pub event: u64,
 }
 
 /// One event's receipt, reduced.
@@ -66,6 +70,18 @@ pub(super) struct Canary {
     pub handed: Vec<Handed>,
     pub seen: Vec<Seen>,
     pub withdrawn: bool,
+}
+
+impl Canary {
+    /// The hand-over of its first event.
+    pub(super) fn first(&self) -> Option<&Handed> {
+        self.handed.iter().find(|h| h.event == 0)
+    }
+
+    /// Submission of its first event; the planned instant while in flight.
+    pub(super) fn submitted(&self) -> Stamp {
+        self.first().map_or(self.intended, |h| h.submitted)
+    }
 }
 
 /// Folds rows. See the module's text.
@@ -294,6 +310,7 @@ impl Fold {
             rule_names,
             created_wall_ns: row.created_time_ns,
             retrospective: row.retrospective,
+            event: replays::event_key(row),
         });
     }
 
@@ -365,13 +382,29 @@ impl Fold {
             coverage: self.coverage.clone(),
             watchers: latest.watchers.clone(),
             proven,
-            strays: self.strays.clone(),
+            strays: self.all_strays(),
             controls: self.controls.clone(),
             clock_steps: self.clock_steps.iter().map(|(_, step)| step.clone()).collect(),
             opened: self.opened.clone(),
             verifies: self.verifies.clone(),
             runs,
         })
+    }
+
+    /// The counted strays, and the replays among the recorded sightings of all campaigns.
+    fn all_strays(&self) -> BTreeMap<String, BTreeMap<StrayClass, u64>> {
+        let mut strays = self.strays.clone();
+        let plans: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
+        for canary in self.canaries.values().filter(|c| !c.seen.is_empty()) {
+            let plan = plans.get(&canary.run).and_then(|r| r.routes.get(canary.route as usize));
+            let Some(plan) = plan else { continue };
+            let found = replays::replays(canary, plan, self.axis.of(&canary.submitted()));
+            for (watcher, count) in found.outside.into_iter().chain(found.excess) {
+                let classes = strays.entry(self.names.name(watcher).to_owned()).or_default();
+                *classes.entry(StrayClass::Replayed).or_insert(0) += count;
+            }
+        }
+        strays
     }
 
     fn campaign_number(&self, name: &str) -> (u32, u32) {

@@ -26,6 +26,7 @@
 mod coverage;
 mod decide;
 mod fold;
+mod replays;
 #[cfg(test)]
 mod tests;
 
@@ -218,6 +219,8 @@ pub struct CanaryView {
     pub retrospective: u32,
     /// Sightings before submission or after the horizon: recorded, without effect.
     pub outside: u32,
+    /// Different events seen beyond those that were sent, at most: see [`StrayClass::Replayed`].
+    pub excess: u32,
 }
 
 /// Canaries never handed over, by reason.
@@ -301,7 +304,7 @@ pub struct Assessment {
     pub watchers: Vec<WatcherPlan>,
     /// Watchers that have read a real record under the latest configuration.
     pub proven: Vec<String>,
-    /// Strays by watcher and class.
+    /// Strays by watcher and class, with the replays among the recorded sightings.
     pub strays: BTreeMap<String, BTreeMap<StrayClass, u64>>,
     /// Stops and pauses.
     pub controls: Vec<Control>,

@@ -189,7 +189,8 @@ fn seen_after_the_deadline_is_late_and_after_the_horizon_changes_nothing() {
     let (canary, verdict) = verdict(rows, 201.0);
     assert_eq!(verdict.outcome, Outcome::Missed);
     assert_eq!(verdict.ttd, None);
-    assert_eq!(canary.last_stage, Stage::Detected, "recorded all the same");
+    assert_eq!(canary.last_stage, Stage::Delivered, "it changes nothing");
+    assert_eq!((canary.outside, canary.excess), (1, 0), "recorded all the same");
 }
 
 #[test]
@@ -345,6 +346,56 @@ fn a_retrospective_or_impossible_sighting_is_no_point_in_time() {
     let (canary, verdict) = verdict(rows, 13.0);
     assert_eq!(verdict.outcome, Outcome::Missed);
     assert_eq!((canary.retrospective, canary.outside), (1, 1));
+}
+
+fn replayed(rows: &[Row], run: RunStarted) -> (Option<u64>, u32) {
+    let mut fold = Fold::new(None);
+    fold.apply(&Row::Run(Box::new(run)));
+    rows.iter().for_each(|row| fold.apply(row));
+    let found = fold.assess(None).unwrap();
+    let strays = found.strays.get("w").and_then(|c| c.get(&StrayClass::Replayed)).copied();
+    (strays, found.routes[0].canaries.first().map_or(0, |c| c.excess))
+}
+
+#[test]
+fn what_was_not_sent_is_replayed_and_a_pipeline_s_double_is_not() {
+    let mut run = plan("poll", None);
+    run.watchers[0].stage = Stage::Ingested;
+    let event = |seconds: f64, time: Option<i64>| {
+        Row::Sighting(SightingRow {
+            stage: Stage::Ingested,
+            event_time_ns: time,
+            ..sighting(1, seconds, "rule")
+        })
+    };
+    let mut rows = delivered();
+    rows.extend([event(1.0, Some(7)), event(1.5, Some(7))]);
+    assert_eq!(replayed(&rows, run.clone()), (None, 0), "one event, indexed twice");
+    rows.push(event(2.0, Some(8)));
+    assert_eq!(replayed(&rows, run.clone()), (Some(1), 1), "one event more than was sent");
+    rows.push(event(2.5, None));
+    assert_eq!(replayed(&rows, run.clone()), (Some(2), 2), "without a time the id tells");
+    // Alerts: any number of rules may fire. Before submission and after the horizon nothing may.
+    let mut rows = delivered();
+    rows.extend([1.0, 2.0, 3.0].map(|s| Row::Sighting(sighting(1, s, "rule"))));
+    assert_eq!(replayed(&rows, run.clone()), (None, 0));
+    rows.extend([-1.0, 99.0, 101.0].map(|s| Row::Sighting(sighting(1, s, "rule"))));
+    assert_eq!(replayed(&rows, run.clone()), (Some(2), 0));
+    // A burst may be seen in as many events as it has.
+    let rows = [intent(1, 3), event(1.0, Some(1)), event(2.0, Some(2)), event(3.0, Some(3))];
+    assert_eq!(replayed(&rows, run.clone()), (None, 0));
+    // A canary that never left.
+    let withdrawn = Withdrawn {
+        at: at(0.0),
+        run: 1,
+        route: 0,
+        slot_from: 1,
+        slots: 1,
+        canary: Some(id(1)),
+        reason: "cap".into(),
+    };
+    let rows = [intent(1, 1), Row::Withdrawn(withdrawn), event(5.0, None)];
+    assert_eq!(replayed(&rows, run), (Some(1), 0));
 }
 
 #[test]

@@ -172,6 +172,37 @@ fn sightings_are_classified_and_a_flood_of_strays_is_one_row() {
 }
 
 #[test]
+fn a_repeat_after_the_horizon_is_replayed_and_no_duplicate() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.db");
+    let Row::Run(mut run) = run_row(1) else { panic!("a run") };
+    run.routes[0].expectations.push(
+        serde_json::from_value(serde_json::json!({
+            "name": "detected", "stage": "detected", "watchers": [], "rules": [],
+            "deadline_ns": 1_000, "horizon_ns": 10_000, "share": 1.0, "confidence": null, "min_n": 1
+        }))
+        .unwrap(),
+    );
+    let later = |ns| SightingRow { observed: stamp().plus_ns(ns), ..sighting(0, "a") };
+    let ledger = open(&path).unwrap();
+    ledger.append(rows(vec![Row::Run(run), intent(0, 1), receipt(0, 0)])).wait().unwrap();
+    let classes = |ledger: &Ledger, at: i64| {
+        let batch = Batch { sightings: vec![later(at)], ..Batch::default() };
+        let written = ledger.append(batch).wait().unwrap();
+        match &written[..] {
+            [Row::Stray(stray)] => Some(stray.class),
+            _ => None,
+        }
+    };
+    assert_eq!(classes(&ledger, 10), None);
+    assert_eq!(classes(&ledger, 10_000), Some(StrayClass::Duplicate));
+    assert_eq!(classes(&ledger, 10_001), Some(StrayClass::Replayed));
+    ledger.close(SECOND).unwrap();
+    let ledger = open(&path).unwrap();
+    assert_eq!(classes(&ledger, 20_000), Some(StrayClass::Replayed), "also after a restart");
+}
+
+#[test]
 fn serials_are_never_given_twice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l.db");

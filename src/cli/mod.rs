@@ -16,6 +16,7 @@ pub mod key;
 pub mod ledger;
 pub mod leftovers;
 pub mod man;
+pub mod plan;
 pub mod probe;
 pub mod progress;
 pub mod recipes;
@@ -82,6 +83,9 @@ pub enum Verb {
     /// Evaluates Sigma rules on rendered events and explains each non-match.
     #[command(after_help = "Example:\n  dwell rehearse --rules rules/")]
     Rehearse(rehearse::Args),
+    /// Says how many canaries a claim or a comparison needs and how long they take; fixes a claim.
+    #[command(after_help = plan::AFTER)]
+    Plan(plan::Args),
     /// Injects one canary and follows it stage by stage.
     #[command(after_help = "Example:\n  dwell probe ssh-failed")]
     Probe(probe::Args),
@@ -134,6 +138,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Check(args) => check::run(args, &cli.global),
         Verb::Recipes(args) => recipes::run(args, &cli.global),
         Verb::Rehearse(args) => rehearse::run(args, &cli.global),
+        Verb::Plan(args) => plan::run(args, &cli.global),
         Verb::Probe(args) => probe::run(args, &cli.global),
         Verb::Run(args) => run::run(args, &cli.global),
         Verb::Watch(args) => watch::run(args, &cli.global),

@@ -19,10 +19,12 @@
 
 mod caps;
 mod kill;
+mod outlook;
 mod quiet;
 
 pub use caps::{CapRefusal, Caps};
 pub use kill::{KillSwitch, Stop};
+pub use outlook::{Limits, Outlook, outlook, shortest};
 pub use quiet::{QuietPlan, QuietZoneError};
 
 use std::time::Duration;

@@ -7,6 +7,7 @@ mod configs;
 mod demo;
 mod detector;
 mod ledger;
+mod plan;
 mod recipes;
 mod run;
 mod synthetic;

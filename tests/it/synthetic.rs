@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dwell::ledger::{
-    Batch, Ended, EventResult, ExpectationPlan, Grade, Intent, Ledger, Look, Opening, Proven,
-    ReceiptRow, RoutePlan, Row, RunStarted, SightingRow, Stage, WatcherPlan,
+    Batch, ClaimRow, Ended, EventResult, ExpectationPlan, Grade, Intent, Ledger, Look, Opening,
+    Proven, ReceiptRow, RoutePlan, Row, RunStarted, SightingRow, Stage, WatcherPlan,
 };
 use dwell_injectors::receipt::Strength;
 use dwell_injectors::stamp::{BootId, Clock, ManualClock, Stamp};
@@ -97,15 +97,20 @@ pub fn at(seconds: f64) -> Stamp {
     Stamp { wall_ns, boot_ns: (1_000_000_000_000_000 + ns) as u64, boot: BootId(1) }
 }
 
-/// Opens or makes the ledger at that path with the fixed key and a clock that stands still.
-pub fn open(path: &Path) -> Ledger {
+/// Opens or makes the ledger at that path with a clock that stands still.
+pub fn open(key: &[u8; 32], path: &Path) -> Ledger {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(at(-100.0)));
-    Ledger::open(path, &KEY, Opening { verb: "run".to_owned() }, clock).unwrap()
+    Ledger::open(path, key, Opening { verb: "run".to_owned() }, clock).unwrap()
 }
 
 /// Writes runs into one ledger, in order, numbered from 1; further rows go before them.
 pub fn write(path: &Path, before: Vec<Row>, runs: &[Run]) {
-    let ledger = open(path);
+    write_with(&KEY, path, before, runs);
+}
+
+/// The same under another chain key, for a ledger that a configuration's own key must open.
+pub fn write_with(key: &[u8; 32], path: &Path, before: Vec<Row>, runs: &[Run]) {
+    let ledger = open(key, path);
     let mut batch = Batch { rows: before, ..Batch::default() };
     let mut serial = 0;
     for (number, run) in (1u32..).zip(runs) {
@@ -114,6 +119,21 @@ pub fn write(path: &Path, before: Vec<Row>, runs: &[Run]) {
     }
     ledger.append(batch).wait().unwrap();
     ledger.close(Duration::from_secs(20)).unwrap();
+}
+
+/// "p95 within the default deadline, with 95 % confidence", fixed before anything else.
+pub fn claim(campaign: &str, route: &str, n: u64, misses: u64) -> Row {
+    Row::Claim(ClaimRow {
+        at: at(-90.0),
+        campaign: campaign.into(),
+        route: route.into(),
+        expectation: "detected".into(),
+        n,
+        misses,
+        quantile: 0.95,
+        within_ns: 300_000_000_000,
+        confidence: 0.95,
+    })
 }
 
 fn fill(batch: &mut Batch, number: u32, run: &Run, serial: &mut u32) {

@@ -1,0 +1,287 @@
+//! `dwell plan`: how many canaries, how long, and what they will be able to show.
+//!
+//! The numbers come from [`crate::stats::planning`] and from walking through the configured schedule
+//! ([`crate::schedule::outlook`]). Without a configuration file only the tables are printed. With
+//! `--record` the claim is fixed in the ledger, before its campaign: see `report::claim`.
+
+mod outlook;
+mod record;
+
+use serde::Serialize;
+
+use super::Global;
+use crate::config::{self, Config, Span};
+use crate::exit::{Exit, Failure};
+use crate::report::escape::terminal as safe;
+use crate::report::words::{duration, percent};
+use crate::stats::planning::{canaries_needed, canaries_per_group, chance, events_needed};
+
+pub(super) const AFTER: &str = "\
+Exit codes:
+  0   the plan is printed (and recorded)
+  2   the input is wrong: a route that is not there, a campaign that has canaries already
+  3   the ledger cannot be written
+
+Examples:
+  dwell plan --quantile 0.95 --within 1h --confidence 0.95 --misses 0..3
+  dwell plan --rule-period 5m --suppression 30m
+  dwell plan --record ssh-failed/detected --misses 1";
+
+/// Hazard ratios of the table of comparisons.
+const RATIOS: [f64; 4] = [1.2, 1.5, 2.0, 3.0];
+/// True shares in time for which the chance of success is printed.
+const TRUTHS: [f64; 3] = [0.97, 0.98, 0.99];
+/// Most rows of the table.
+const MOST_MISSES: u64 = 50;
+
+/// Arguments of `dwell plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Share that is to be claimed: 0.95 for p95. Default 0.95, or the expectation's objective.
+    #[arg(long)]
+    pub quantile: Option<f64>,
+    /// Time that is to be claimed; default: each expectation's deadline.
+    #[arg(long)]
+    pub within: Option<Span>,
+    /// Confidence of the claim. Default 0.95, or the expectation's objective.
+    #[arg(long)]
+    pub confidence: Option<f64>,
+    /// Canaries that may be late or missed: a number, or a range such as `0..5`.
+    #[arg(long)]
+    pub misses: Option<Misses>,
+    /// Only this route; may be given more than once.
+    #[arg(long)]
+    pub route: Vec<String>,
+    /// How often the rule runs: says how many of its runs are sampled.
+    #[arg(long)]
+    pub rule_period: Option<Span>,
+    /// How long the rule stays silent after an alert.
+    #[arg(long)]
+    pub suppression: Option<Span>,
+    /// Share of canaries that is ever detected, for the comparison of two campaigns.
+    #[arg(long, default_value_t = 1.0)]
+    pub detected: f64,
+    /// Power of the comparison.
+    #[arg(long, default_value_t = 0.8)]
+    pub power: f64,
+    /// When the first run would begin (RFC 3339); default: now.
+    #[arg(long)]
+    pub from: Option<jiff::Timestamp>,
+    /// Fix the claim in the ledger: of this ROUTE or ROUTE/EXPECTATION, or of all.
+    #[arg(long, num_args = 0..=1, default_missing_value = "", value_name = "ROUTE/EXPECTATION")]
+    pub record: Option<String>,
+}
+
+/// A number of misses, or a range of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Misses {
+    first: u64,
+    last: u64,
+}
+
+impl std::str::FromStr for Misses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Misses, String> {
+        let wrong = || format!("{text:?} is no number of misses; write `1` or `0..5`");
+        let number = |part: &str| part.parse::<u64>().map_err(|_| wrong());
+        let misses = match text.split_once("..") {
+            None => {
+                let m = number(text)?;
+                Misses { first: m, last: m }
+            }
+            Some((first, last)) => {
+                let first = if first.is_empty() { 0 } else { number(first)? };
+                let last = last.trim_start_matches('=');
+                Misses { first, last: if last.is_empty() { first + 5 } else { number(last)? } }
+            }
+        };
+        if misses.first > misses.last || misses.last - misses.first >= MOST_MISSES {
+            return Err(format!("{text:?} is empty or longer than {MOST_MISSES} numbers"));
+        }
+        Ok(misses)
+    }
+}
+
+/// What is to be claimed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub quantile: f64,
+    pub confidence: f64,
+    pub misses: Misses,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    format: &'static str,
+    quantile: f64,
+    within_ns: Option<u64>,
+    confidence: f64,
+    claims: Vec<ClaimLine>,
+    comparison: Vec<Comparison>,
+    routes: Vec<outlook::RouteOutlook>,
+    recorded: Vec<record::Recorded>,
+}
+
+/// One row of the table over m.
+#[derive(Serialize)]
+struct ClaimLine {
+    m: u64,
+    n: Option<u64>,
+    /// Probability that it is carried if truly 97, 98, 99 % are in time.
+    chance: Vec<(f64, f64)>,
+}
+
+#[derive(Serialize)]
+struct Comparison {
+    hazard_ratio: f64,
+    detections: u64,
+    canaries_each: Option<u64>,
+}
+
+/// Runs `dwell plan`.
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let share = |name: &str, value: f64| match value > 0.0 && value < 1.0 {
+        true => Ok(value),
+        false => Err(Failure::User(format!("--{name} {value} is not between 0 and 1"))),
+    };
+    let claim = Claim {
+        quantile: share("quantile", args.quantile.unwrap_or(0.95))?,
+        confidence: share("confidence", args.confidence.unwrap_or(0.95))?,
+        misses: args.misses.unwrap_or(Misses { first: 0, last: 5 }),
+    };
+    share("power", args.power)?;
+    if !(args.detected > 0.0 && args.detected <= 1.0) {
+        return Err(Failure::User("--detected is not above 0 and at most 1".to_owned()));
+    }
+    let config = configured(&args, global)?;
+    let recorded = match (&args.record, &config) {
+        (Some(target), Some(config)) => record::record(config, target, &args)?,
+        _ => Vec::new(),
+    };
+    let routes = match &config {
+        Some(config) => outlook::routes(config, &args, &claim)?,
+        None => Vec::new(),
+    };
+    let shown = Shown {
+        format: "dwell-plan/1",
+        quantile: claim.quantile,
+        within_ns: args.within.map(|span| nanos(span.0)),
+        confidence: claim.confidence,
+        claims: claims(&claim),
+        comparison: comparisons(&args),
+        routes,
+        recorded,
+    };
+    if global.json {
+        let value = serde_json::to_value(&shown).map_err(|e| Failure::Bug(e.to_string()))?;
+        return super::put_json(&value);
+    }
+    super::put(text(&shown, &args).as_bytes())
+}
+
+/// The configuration; none is needed for the tables alone.
+fn configured(args: &Args, global: &Global) -> Result<Option<Config>, Failure> {
+    let needed = args.record.is_some() || !args.route.is_empty();
+    if !global.config.exists() && !needed {
+        eprintln!(
+            "There is no {}: tables only; with a configuration the time that it takes is said too.",
+            global.config.display()
+        );
+        return Ok(None);
+    }
+    config::load_for_reading(&global.config).map(Some).map_err(|e| Failure::User(e.to_string()))
+}
+
+pub(super) fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn claims(claim: &Claim) -> Vec<ClaimLine> {
+    (claim.misses.first..=claim.misses.last)
+        .map(|m| {
+            let n = canaries_needed(claim.quantile, claim.confidence, m);
+            let of = |n: u64| TRUTHS.iter().map(|t| (*t, chance(n, m, *t))).collect();
+            ClaimLine { m, n, chance: n.map(of).unwrap_or_default() }
+        })
+        .collect()
+}
+
+fn comparisons(args: &Args) -> Vec<Comparison> {
+    RATIOS
+        .iter()
+        .filter_map(|ratio| {
+            let detections = events_needed(*ratio, args.power, 0.05)?;
+            let shares = (args.detected, args.detected);
+            let canaries_each = canaries_per_group(detections, shares);
+            Some(Comparison { hazard_ratio: *ratio, detections, canaries_each })
+        })
+        .collect()
+}
+
+fn text(shown: &Shown, args: &Args) -> String {
+    let within = shown.within_ns.map_or("its deadline".to_owned(), duration);
+    let mut out = format!(
+        "To claim \"{} within {within}\" with {} confidence, n canaries are needed of which m may be \
+         late, missed or undecided:\n\n   m        n   chance of success if truly in time:",
+        percent(shown.quantile),
+        percent(shown.confidence)
+    );
+    TRUTHS.iter().for_each(|t| out.push_str(&format!("{:>8}", percent(*t))));
+    out.push('\n');
+    for line in &shown.claims {
+        let n = line.n.map_or("-".to_owned(), |n| n.to_string());
+        out.push_str(&format!("{:>4} {n:>8}{:38}", line.m, ""));
+        line.chance.iter().for_each(|(_, p)| out.push_str(&format!("{:>8}", percent(*p))));
+        out.push('\n');
+    }
+    out.push_str(
+        "\nChoose n and m before the campaign (`dwell plan --record`): a claim whose m was chosen \
+         afterwards is refused.\n",
+    );
+    out.push_str(&format!(
+        "\nTo tell two campaigns of equal size apart (log-rank, two-sided 5 %, power {}):\n\n  hazard \
+         ratio   detections in both   canaries in each, if {} are ever detected\n",
+        percent(args.power),
+        percent(args.detected)
+    ));
+    for row in &shown.comparison {
+        out.push_str(&format!(
+            "{:>14} {:>20} {:>18}\n",
+            row.hazard_ratio,
+            row.detections,
+            row.canaries_each.map_or("-".to_owned(), |n| n.to_string())
+        ));
+    }
+    shown.routes.iter().for_each(|route| out.push_str(&outlook::text(route)));
+    for row in &shown.recorded {
+        out.push_str(&format!(
+            "\nFixed in the ledger: campaign {}, {} / {}: n {}, m {}, {} within {} with {} confidence.\n",
+            safe(&row.campaign),
+            safe(&row.route),
+            safe(&row.expectation),
+            row.n,
+            row.m,
+            percent(row.quantile),
+            duration(row.within_ns),
+            percent(row.confidence)
+        ));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misses_are_a_number_or_a_short_range() {
+        let misses = |text: &str| text.parse::<Misses>().map(|m| (m.first, m.last));
+        assert_eq!(misses("1"), Ok((1, 1)));
+        assert_eq!(misses("0.."), Ok((0, 5)));
+        assert_eq!(misses("2..4"), Ok((2, 4)));
+        for wrong in ["", "-1", "x", "5..2", "0..1000", "1.5"] {
+            assert!(misses(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What the configured schedule makes of a plan: how long, and what a rule would see of it.
+
+use serde::Serialize;
+
+use super::{Args, Claim, nanos};
+use crate::config::Config;
+use crate::config::checked::{Arrivals, Route};
+use crate::exit::Failure;
+use crate::report::escape::terminal as safe;
+use crate::report::words::duration;
+use crate::schedule::{Demand, Limits, Outlook, QuietPlan, outlook, shortest};
+use crate::stats::planning::{canaries_needed, distinct_runs, swallowed};
+
+/// One route under its limits.
+#[derive(Serialize)]
+pub(super) struct RouteOutlook {
+    route: String,
+    /// Canaries in one run, and length of its window.
+    count: u32,
+    window_ns: u64,
+    lines: Vec<Line>,
+    warnings: Vec<String>,
+}
+
+/// One m of the table on this route.
+#[derive(Serialize)]
+struct Line {
+    m: u64,
+    n: u64,
+    /// Runs as configured, one after the other; `null` when the limits let nothing through.
+    runs: Option<u32>,
+    /// From the first run's begin to the n-th canary.
+    takes_ns: Option<u64>,
+    /// The same if only caps, distance and quiet hours limited it.
+    shortest_ns: Option<u64>,
+    withheld_quiet: u64,
+    withheld_crowded: u64,
+    /// Distinct runs of the rule that are sampled: the effective n.
+    rule_runs: Option<u64>,
+    /// Alerts that a suppression would swallow.
+    swallowed: Option<u64>,
+}
+
+/// Every selected route.
+pub(super) fn routes(
+    config: &Config,
+    args: &Args,
+    claim: &Claim,
+) -> Result<Vec<RouteOutlook>, Failure> {
+    for name in &args.route {
+        if !config.routes.iter().any(|r| r.name == *name) {
+            return Err(Failure::User(format!(
+                "there is no route {name:?}; `dwell check` lists them"
+            )));
+        }
+    }
+    let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
+        .map_err(|e| Failure::User(e.to_string()))?;
+    let begins = args.from.unwrap_or_else(jiff::Timestamp::now).as_nanosecond();
+    let begins_ns = i64::try_from(begins).unwrap_or(0);
+    let wanted = |r: &&Route| args.route.is_empty() || args.route.contains(&r.name);
+    Ok(config
+        .routes
+        .iter()
+        .filter(wanted)
+        .map(|route| of_route(config, route, args, claim, (&quiet, begins_ns)))
+        .collect())
+}
+
+fn of_route(
+    config: &Config,
+    route: &Route,
+    args: &Args,
+    claim: &Claim,
+    (quiet, begins_ns): (&QuietPlan, i64),
+) -> RouteOutlook {
+    let limits = Limits {
+        demand: Demand {
+            route: &route.name,
+            count: route.count,
+            window: config.campaign.window,
+            arrivals: config.campaign.arrivals,
+            min_gap: route.min_gap,
+        },
+        per_hour: route.cap_per_hour,
+        per_day: route.cap_per_day,
+        quiet,
+        seed: config.campaign.seed.unwrap_or(1),
+        begins_ns,
+    };
+    let lines: Vec<Line> = (claim.misses.first..=claim.misses.last)
+        .filter_map(|m| {
+            let n = canaries_needed(claim.quantile, claim.confidence, m)?;
+            Some(line(&limits, args, m, n))
+        })
+        .collect();
+    let warnings = warnings(&limits, args, lines.first());
+    RouteOutlook {
+        route: route.name.clone(),
+        count: route.count,
+        window_ns: nanos(config.campaign.window),
+        lines,
+        warnings,
+    }
+}
+
+fn line(limits: &Limits<'_>, args: &Args, m: u64, n: u64) -> Line {
+    let found: Option<Outlook> = outlook(limits, n);
+    let instants = |found: &Outlook| found.instants_ns.clone();
+    let at = found.as_ref().map(instants);
+    Line {
+        m,
+        n,
+        runs: found.as_ref().map(|o| o.runs),
+        takes_ns: found.as_ref().map(|o| nanos(o.takes)),
+        shortest_ns: shortest(limits, n).map(nanos),
+        withheld_quiet: found.as_ref().map_or(0, |o| o.quiet),
+        withheld_crowded: found.as_ref().map_or(0, |o| o.crowded),
+        rule_runs: args
+            .rule_period
+            .and_then(|p| at.as_ref().map(|at| distinct_runs(at, nanos(p.0)))),
+        swallowed: args.suppression.and_then(|s| at.as_ref().map(|at| swallowed(at, nanos(s.0)))),
+    }
+}
+
+/// What the schedule would hide.
+fn warnings(limits: &Limits<'_>, args: &Args, line: Option<&Line>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let Some(line) = line else { return warnings };
+    if line.runs.is_none() {
+        warnings
+            .push("the caps, distances and quiet hours never let so many canaries out".to_owned());
+    }
+    if let (Some(runs), Some(period)) = (line.rule_runs, args.rule_period)
+        && runs < line.n
+    {
+        warnings.push(format!(
+            "only {runs} distinct runs of a {} rule are sampled by {} canaries: those in one run are \
+             caught together, the effective n is {runs}; spread the canaries out or plan more",
+            duration(nanos(period.0)),
+            line.n
+        ));
+    }
+    if let (Some(lost), Some(suppression)) = (line.swallowed, args.suppression)
+        && lost > 0
+    {
+        warnings.push(format!(
+            "{lost} of {} canaries would follow another within the suppression of {} and look missed; \
+             set `min_gap` to at least that",
+            line.n,
+            duration(nanos(suppression.0))
+        ));
+    }
+    if let Some(period) = args.rule_period
+        && limits.demand.arrivals == Arrivals::Fixed
+    {
+        let every = nanos(limits.demand.window) / u64::from(limits.demand.count.max(1));
+        let phases = phases(every, nanos(period.0));
+        warnings.push(format!(
+            "fixed arrivals every {} meet a {} rule at {phases} of its phases only; use `stratified`",
+            duration(every),
+            duration(nanos(period.0))
+        ));
+    }
+    warnings
+}
+
+/// Number of different phases that a fixed distance visits.
+fn phases(every: u64, period: u64) -> u64 {
+    let (mut a, mut b) = (every, period);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    if a == 0 { 1 } else { (period / a).max(1) }
+}
+
+/// The route in words.
+pub(super) fn text(route: &RouteOutlook) -> String {
+    let mut out = format!(
+        "\nRoute {} ({} canaries in a run of {}), runs one after the other:\n\n   m        n     runs  \
+         takes          at the caps alone   withheld (quiet, crowded)   rule runs\n",
+        safe(&route.route),
+        route.count,
+        duration(route.window_ns)
+    );
+    for line in &route.lines {
+        let time = |ns: Option<u64>| ns.map_or("never".to_owned(), duration);
+        out.push_str(&format!(
+            "{:>4} {:>8} {:>8}  {:<14} {:<19} {:<27} {}\n",
+            line.m,
+            line.n,
+            line.runs.map_or("-".to_owned(), |runs| runs.to_string()),
+            time(line.takes_ns),
+            time(line.shortest_ns),
+            format!("{}, {}", line.withheld_quiet, line.withheld_crowded),
+            line.rule_runs.map_or("-".to_owned(), |runs| runs.to_string()),
+        ));
+    }
+    for warning in &route.warnings {
+        out.push_str(&format!("  warning: {}\n", safe(warning)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::phases;
+
+    #[test]
+    fn a_fixed_distance_visits_few_phases() {
+        assert_eq!(phases(300, 300), 1);
+        assert_eq!(phases(3_600, 300), 1);
+        assert_eq!(phases(60, 300), 5);
+        assert_eq!(phases(307, 300), 300);
+        assert_eq!(phases(0, 0), 1);
+    }
+}

@@ -1,0 +1,146 @@
+//! `dwell plan` on the real binary: the tables, the outlook, and claims fixed in the ledger.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use super::synthetic::{self, Route, Run};
+
+fn dwell(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dwell")).current_dir(folder).args(args).output().unwrap()
+}
+
+fn json(folder: &Path, args: &[&str]) -> Value {
+    let output = dwell(folder, &[&["--json"], args].concat());
+    let shown = String::from_utf8_lossy(&output.stderr).into_owned();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{shown}"))
+}
+
+/// A folder with the configuration that `dwell init` writes.
+fn made() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(dwell(folder.path(), &["init"]).status.code(), Some(0));
+    folder
+}
+
+#[test]
+fn the_table_needs_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["plan", "--quantile", "0.95", "--within", "1h", "--misses", "0..5"];
+    let shown = json(folder.path(), &args);
+    let n: Vec<u64> =
+        shown["claims"].as_array().unwrap().iter().map(|c| c["n"].as_u64().unwrap()).collect();
+    assert_eq!(n, [59, 93, 124, 153, 181, 208]);
+    let events: Vec<u64> = shown["comparison"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["detections"].as_u64().unwrap())
+        .collect();
+    assert_eq!(events, [945, 191, 66, 27]);
+    let output = dwell(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("95 % within 1 h\" with 95 % confidence"), "{text}");
+    for wrong in [
+        &["plan", "--quantile", "1.5"][..],
+        &["plan", "--confidence", "0"],
+        &["plan", "--misses", "5..2"],
+        &["plan", "--detected", "0"],
+        &["plan", "--record", "ssh"],
+        &["plan", "--within", "soon"],
+    ] {
+        assert_eq!(dwell(folder.path(), wrong).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_outlook_follows_caps_periods_and_suppression() {
+    let folder = made();
+    let config = std::fs::read_to_string(folder.path().join("dwell.toml")).unwrap();
+    let parsed: toml::Value = toml::from_str(&config).unwrap();
+    let name = parsed["route"][0]["name"].as_str().unwrap().to_owned();
+    let args = ["plan", "--misses", "0", "--route", &name, "--from", "2026-01-01T00:00:00Z"];
+    let shown = json(folder.path(), &args);
+    let line = shown["routes"][0]["lines"][0].clone();
+    let count = shown["routes"][0]["count"].as_u64().unwrap();
+    assert_eq!(line["n"], 59);
+    assert!(line["runs"].as_u64().unwrap() >= 59_u64.div_ceil(count), "{line}");
+    assert!(line["takes_ns"].as_u64().unwrap() >= line["shortest_ns"].as_u64().unwrap(), "{line}");
+    let more = ["--rule-period", "100w", "--suppression", "100w"];
+    let shown = json(folder.path(), &[&args[..], &more].concat());
+    let line = &shown["routes"][0]["lines"][0];
+    assert!(line["rule_runs"].as_u64().unwrap() <= 2, "{line}");
+    assert!(line["swallowed"].as_u64().unwrap() >= 57, "{line}");
+    assert_eq!(shown["routes"][0]["warnings"].as_array().unwrap().len(), 2, "{shown}");
+    // The same question, the same answer.
+    assert_eq!(shown, json(folder.path(), &[&args[..], &more].concat()));
+    let unknown = ["plan", "--route", "absent"];
+    assert_eq!(dwell(folder.path(), &unknown).status.code(), Some(2));
+}
+
+#[test]
+fn a_claim_is_fixed_before_the_campaign_and_never_after() {
+    let folder = made();
+    let shown = json(folder.path(), &["plan", "--record", "--misses", "1"]);
+    let recorded = &shown["recorded"][0];
+    assert_eq!((&recorded["m"], recorded["n"].as_u64()), (&1.into(), Some(93)), "{recorded}");
+    let verified = dwell(folder.path(), &["ledger", "verify"]);
+    assert_eq!(verified.status.code(), Some(0), "the chain holds with the new row");
+    let status = json(folder.path(), &["ledger", "show"]);
+    assert!(status.to_string().contains("\"claim\":"), "{status}");
+
+    // A campaign of that name that has begun.
+    let campaign = recorded["campaign"].as_str().unwrap();
+    let route = recorded["route"].as_str().unwrap();
+    let other = made();
+    let keys = dwell_injectors::token::KeyRing::load(&other.path().join("dwell.key")).unwrap();
+    let config = std::fs::read_to_string(other.path().join("dwell.toml")).unwrap();
+    let parsed: toml::Value = toml::from_str(&config).unwrap();
+    let path = other.path().join(parsed["ledger"]["path"].as_str().unwrap());
+    let run = Run::new(campaign, vec![Route::new(route, vec![(0.0, Some(1.0))])]);
+    synthetic::write_with(&keys.chain_key(), &path, Vec::new(), &[run]);
+    let refused = dwell(other.path(), &["plan", "--record"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("after the fact"), "{said}");
+}
+
+#[test]
+fn the_report_judges_the_claim_that_was_fixed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("made.db");
+    let canaries = |missed: u32| -> Vec<synthetic::Canary> {
+        (0..100).map(|i| (f64::from(i) * 60.0, (i >= missed).then_some(2.0))).collect()
+    };
+    let route =
+        |missed| Route { confidence: Some(0.95), share: 0.95, ..Route::new("r", canaries(missed)) };
+    let row = synthetic::claim("c", "r", 93, 1);
+    let report = |file: &Path| {
+        let ledger = file.to_str().unwrap();
+        let output = dwell(folder.path(), &["report", "--json", "--ledger", ledger]);
+        let model: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (output.status.code(), model["routes"][0]["expectations"][0].clone())
+    };
+    synthetic::write(&path, vec![row.clone()], &[Run::new("c", vec![route(1)])]);
+    let (code, e) = report(&path);
+    assert_eq!((code, e["claim"]["state"].as_str()), (Some(0), Some("carried")), "{e}");
+    let second = folder.path().join("second.db");
+    synthetic::write(&second, vec![row], &[Run::new("c", vec![route(2)])]);
+    let (code, e) = report(&second);
+    assert_eq!((code, e["claim"]["state"].as_str()), (Some(4), Some("not carried")), "{e}");
+    // Two runs of one campaign, nothing recorded: whatever they show, no claim.
+    let third = folder.path().join("third.db");
+    let later = Route {
+        canaries: canaries(0).into_iter().map(|(t, s)| (t + 20_000.0, s)).collect(),
+        ..route(0)
+    };
+    synthetic::write(
+        &third,
+        Vec::new(),
+        &[Run::new("c", vec![route(0)]), Run::new("c", vec![later])],
+    );
+    let (code, e) = report(&third);
+    assert_eq!((code, e["claim"]["state"].as_str()), (Some(4), Some("refused")), "{e}");
+}

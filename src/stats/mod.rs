@@ -1,16 +1,23 @@
 //! The statistics: pure functions of observations.
 //!
 //! - [`survival`]: Kaplan-Meier with bands, quantiles and restricted mean.
-//! - [`proportion`]: shares with exact intervals, and how many canaries a claim needs.
+//! - [`logrank`]: do groups differ? Weighted and stratified.
+//! - [`competing`]: Aalen-Johansen, where ends compete.
+//! - [`ranks`]: distribution-free limits of a quantile.
+//! - [`proportion`]: shares with intervals, and how many canaries a claim needs.
 //! - [`planning`]: how many canaries a claim or a comparison needs, before any is sent.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
 //! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
 //! clock or rounds for display.
 
+pub mod competing;
 pub mod histogram;
+pub mod logrank;
+mod ordered;
 pub mod planning;
 pub mod proportion;
+pub mod ranks;
 pub mod survival;
 
 use statrs::distribution::{ContinuousCDF, Normal};

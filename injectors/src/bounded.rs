@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
 use crate::injector::{CheckNote, Event, Injector, Target};
-use crate::receipt::{InjectError, Receipt};
+use crate::receipt::{Cause, InjectError, Receipt};
 use crate::registry::BuildError;
 
 /// How many abandoned threads one transport may have alive.
@@ -48,10 +48,14 @@ pub struct Bounded {
 
 /// Why a job gave no answer.
 enum NoAnswer {
-    /// It never began.
-    NotBegun(String),
+    /// It never began, and whose fault that is.
+    NotBegun(String, Cause),
     /// It began and did not end in time, or the thread died.
     Lost(String),
+}
+
+fn ours(reason: impl ToString) -> NoAnswer {
+    NoAnswer::NotBegun(reason.to_string(), Cause::Ours)
 }
 
 impl std::fmt::Debug for Bounded {
@@ -93,7 +97,10 @@ impl Bounded {
         });
         if jobs.send(boxed).is_err() {
             self.worker = None;
-            return Err(NoAnswer::NotBegun("its thread has ended; try again".to_owned()));
+            return Err(NoAnswer::NotBegun(
+                "its thread has ended; try again".to_owned(),
+                Cause::Ours,
+            ));
         }
         match answer.recv_timeout(timeout) {
             Ok(value) => Ok(value),
@@ -106,7 +113,8 @@ impl Bounded {
                 match answer.try_recv() {
                     Ok(value) => Ok(value),
                     Err(_) if withdrawn => {
-                        Err(NoAnswer::NotBegun("its thread did not begin in time".to_owned()))
+                        let reason = "its thread did not begin in time".to_owned();
+                        Err(NoAnswer::NotBegun(reason, Cause::Ours))
                     }
                     Err(_) => Err(NoAnswer::Lost(format!(
                         "no answer within {} ms; the attempt was abandoned and may still go through",
@@ -133,20 +141,21 @@ impl Bounded {
         }
         let alive = self.stuck.load(Ordering::SeqCst);
         if alive >= MAX_STUCK {
-            return Err(NoAnswer::NotBegun(format!(
+            let reason = format!(
                 "{alive} earlier attempts still hang in the operating system; look at the target, then start again"
-            )));
+            );
+            return Err(NoAnswer::NotBegun(reason, Cause::Target));
         }
         let bare = match self.fresh.take() {
             Some(bare) => bare,
-            None => (self.factory)().map_err(|error| NoAnswer::NotBegun(error.to_string()))?,
+            None => (self.factory)().map_err(ours)?,
         };
         let (jobs, queue) = sync_channel::<Job>(1);
         let alive = Alive::new(Arc::clone(&self.stuck));
         std::thread::Builder::new()
             .name(format!("inject-{}", self.target.transport))
             .spawn(move || work(bare, &queue, alive))
-            .map_err(|error| NoAnswer::NotBegun(format!("cannot start a thread: {error}")))?;
+            .map_err(|error| ours(format!("cannot start a thread: {error}")))?;
         self.worker = Some(jobs.clone());
         Ok(jobs)
     }
@@ -192,7 +201,7 @@ impl Injector for Bounded {
                 Err(InjectError::unknown(format!("{reason} (the transport will be rebuilt)")))
             }
             Ok(result) => result,
-            Err(NoAnswer::NotBegun(reason)) => Err(InjectError::rejected(reason)),
+            Err(NoAnswer::NotBegun(reason, cause)) => Err(InjectError::Rejected { reason, cause }),
             Err(NoAnswer::Lost(reason)) => Err(InjectError::unknown(reason)),
         }
     }
@@ -207,7 +216,7 @@ impl Injector for Bounded {
         match self.run(timeout, move |injector| injector.check(sample.as_ref(), inner)) {
             Ok(result) => result,
             // A check sends nothing, so nothing can be in doubt.
-            Err(NoAnswer::NotBegun(reason) | NoAnswer::Lost(reason)) => {
+            Err(NoAnswer::NotBegun(reason, _) | NoAnswer::Lost(reason)) => {
                 Err(InjectError::rejected(reason))
             }
         }

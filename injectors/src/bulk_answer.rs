@@ -90,10 +90,10 @@ fn refused(status: u16, retry_after: Option<&str>, body: Option<&Vec<u8>>) -> In
     let said = body.map(|body| describe(body)).unwrap_or_default();
     let when = retry_after.map(|text| format!(" after {text}")).unwrap_or_default();
     match status {
-        401 => InjectError::rejected(format!(
-            "the credentials are refused (401): {said}; look at `auth`"
-        )),
-        403 => InjectError::rejected(format!("the credentials do not allow it (403): {said}")),
+        401 => {
+            InjectError::ours(format!("the credentials are refused (401): {said}; look at `auth`"))
+        }
+        403 => InjectError::ours(format!("the credentials do not allow it (403): {said}")),
         404 => InjectError::rejected(format!("no such index or interface (404): {said}")),
         413 => InjectError::rejected("the event is too large for the server (413)"),
         429 => InjectError::rejected(format!("the server is overloaded (429); try again{when}")),
@@ -101,7 +101,7 @@ fn refused(status: u16, retry_after: Option<&str>, body: Option<&Vec<u8>>) -> In
         503 => InjectError::unknown(format!(
             "the server is unavailable (503); try again{when}: {said}"
         )),
-        300..=399 => InjectError::rejected(format!(
+        300..=399 => InjectError::ours(format!(
             "the server redirects ({status}); redirects are not followed, so correct `url`"
         )),
         400..=499 => InjectError::rejected(format!("the request was refused ({status}): {said}")),

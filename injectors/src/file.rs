@@ -147,7 +147,7 @@ impl FileInjector {
             }
             match self.reopen() {
                 Err(Errno::NOENT) if may_wait => std::thread::sleep(POLL),
-                Err(error) => return Err(InjectError::rejected(self.explain_open(error))),
+                Err(error) => return Err(blame(Some(error), self.explain_open(error))),
                 Ok(kind) => return self.accept_kind(kind),
             }
         }
@@ -176,7 +176,7 @@ impl FileInjector {
             return Ok(());
         }
         self.open = None;
-        Err(InjectError::rejected(format!(
+        Err(InjectError::ours(format!(
             "{} is no file to append to (it is a {kind:?})",
             self.path().display()
         )))
@@ -245,7 +245,7 @@ impl FileInjector {
         if error == Some(Errno::PIPE) {
             self.open = None;
         }
-        InjectError::rejected(reason)
+        blame(error, reason)
     }
 
     fn append(&mut self, body: &str, deadline: Instant) -> Result<(Stamp, String), InjectError> {
@@ -253,7 +253,7 @@ impl FileInjector {
         let length = bytes.len();
         self.follow(deadline)?;
         let Some(open) = self.open.as_mut() else {
-            return Err(InjectError::rejected("the file is not open"));
+            return Err(InjectError::ours("the file is not open"));
         };
         if open.torn {
             bytes.insert(0, b'\n');
@@ -283,6 +283,16 @@ impl FileInjector {
             // A pipe or a device keeps nothing.
             _ => Strength::Queued,
         }
+    }
+}
+
+/// A full or read-only disk, a broken one and an absent reader are the target's; a path that leads
+/// nowhere and missing rights are ours.
+fn blame(error: Option<Errno>, reason: String) -> InjectError {
+    let target = [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::ROFS, Errno::PIPE, Errno::AGAIN];
+    match error {
+        Some(error) if !target.contains(&error) => InjectError::ours(reason),
+        _ => InjectError::rejected(reason),
     }
 }
 

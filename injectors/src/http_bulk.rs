@@ -255,7 +255,7 @@ impl BulkInjector {
             return Ok(one_line(body).into_owned());
         }
         if !self.settings.wrap_text {
-            return Err(InjectError::rejected(
+            return Err(InjectError::ours(
                 "the event is no JSON object; use a recipe with a JSON format, or set `wrap_text = true`",
             ));
         }
@@ -320,7 +320,10 @@ impl BulkInjector {
 /// What a request without an answer means: certain only where no connection was made.
 fn failed_request(place: &str, error: &reqwest::Error) -> InjectError {
     let cause = cause(error);
-    if error.is_connect() || error.is_builder() {
+    if error.is_builder() {
+        return InjectError::ours(format!("cannot ask {place}: {cause}"));
+    }
+    if error.is_connect() {
         return InjectError::rejected(format!("cannot reach {place}: {cause}"));
     }
     if error.is_timeout() {

@@ -60,7 +60,7 @@ struct Report {
 pub(crate) struct Reports {
     clock: Arc<dyn Clock>,
     report: Mutex<Option<Report>>,
-    complaint: Mutex<Option<String>>,
+    complaint: Mutex<Option<(Code, String)>>,
 }
 
 impl Reports {
@@ -73,7 +73,7 @@ impl Reports {
         slot.take_if(|report| report.id == id)
     }
 
-    fn complaint(&self) -> Option<String> {
+    fn complaint(&self) -> Option<(Code, String)> {
         self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -88,7 +88,7 @@ impl ClientContext for Reports {
         let mut slot = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
         // That all are down says less than why each of them is.
         if code != Code::AllBrokersDown || slot.is_none() {
-            *slot = Some(reason.chars().take(300).collect());
+            *slot = Some((code, reason.chars().take(300).collect()));
         }
     }
 }
@@ -137,7 +137,7 @@ impl KafkaInjector {
         config.set("message.timeout.ms", timeout.as_millis().max(1).to_string());
         let producer: BaseProducer<Reports> = config
             .create_with_context(Reports::new(Arc::clone(&self.clock)))
-            .map_err(|error| InjectError::rejected(format!("cannot start a producer: {error}")))?;
+            .map_err(|error| InjectError::ours(format!("cannot start a producer: {error}")))?;
         let left = deadline.saturating_duration_since(Instant::now());
         match producer.client().fetch_metadata(Some(&self.settings.topic), left.mul_f64(0.8)) {
             Ok(metadata) => self.accept_topic(&metadata)?,
@@ -146,12 +146,14 @@ impl KafkaInjector {
                 for _ in 0..8 {
                     producer.poll(Duration::ZERO);
                 }
-                let why = producer.context().complaint().unwrap_or_else(|| error.to_string());
+                let complaint = producer.context().complaint();
                 drop_aside(producer);
-                return Err(InjectError::rejected(format!(
-                    "cannot reach {}: {why}",
-                    self.settings.target().place
-                )));
+                let (code, why) = match complaint {
+                    Some((code, why)) => (Some(code), why),
+                    None => (error.rdkafka_error_code(), error.to_string()),
+                };
+                let place = self.settings.target().place;
+                return Err(refusal(code, format!("cannot reach {place}: {why}")));
             }
         }
         self.producer = Some(producer);
@@ -169,9 +171,8 @@ impl KafkaInjector {
         };
         if let Some(error) = found.error() {
             let code = Code::from(error);
-            return Err(InjectError::rejected(format!(
-                "topic {topic}: {code}; create it or correct the name"
-            )));
+            let reason = format!("topic {topic}: {code}; create it or correct the name");
+            return Err(refusal(Some(code), reason));
         }
         let count = found.partitions().len();
         match self.settings.partition {
@@ -179,7 +180,7 @@ impl KafkaInjector {
                 Err(InjectError::rejected(format!("topic {topic} does not exist; create it first")))
             }
             Some(wanted) if !found.partitions().iter().any(|one| one.id() == wanted) => {
-                Err(InjectError::rejected(format!(
+                Err(InjectError::ours(format!(
                     "topic {topic} has {count} partitions, none of them number {wanted}"
                 )))
             }
@@ -236,7 +237,7 @@ impl KafkaInjector {
                     self.give_up();
                 }
                 if was_refused(code) {
-                    Err(InjectError::rejected(reason))
+                    Err(refusal(Some(code), reason))
                 } else {
                     Err(InjectError::unknown(reason))
                 }
@@ -252,6 +253,22 @@ fn drop_aside(producer: BaseProducer<Reports>) {
         std::thread::Builder::new().name("kafka-end".to_owned()).spawn(move || drop(producer));
     // Without a thread the closure, and the producer with it, is dropped here and now.
     drop(spawned);
+}
+
+/// What concerns our rights, credentials or the record that we made is ours.
+fn refusal(code: Option<Code>, reason: String) -> InjectError {
+    let ours = [
+        Code::Authentication,
+        Code::SaslAuthenticationFailed,
+        Code::TopicAuthorizationFailed,
+        Code::ClusterAuthorizationFailed,
+        Code::MessageSizeTooLarge,
+        Code::QueueFull,
+    ];
+    match code {
+        Some(code) if ours.contains(&code) => InjectError::ours(reason),
+        _ => InjectError::rejected(reason),
+    }
 }
 
 /// Errors with which a broker, or the library before it asked one, says that nothing was stored.
@@ -305,7 +322,7 @@ impl Injector for KafkaInjector {
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let Some(producer) = &self.producer else {
-            return Err(InjectError::rejected("there is no producer"));
+            return Err(InjectError::ours("there is no producer"));
         };
         let submitted_at = self.clock.now();
         if let Err(error) = self.enqueue(producer, id, event) {
@@ -313,7 +330,7 @@ impl Injector for KafkaInjector {
                 self.give_up();
             }
             let reason = format!("the record was not taken: {}", plain(&error));
-            return Err(InjectError::rejected(reason));
+            return Err(refusal(error.rdkafka_error_code(), reason));
         }
         let report = loop {
             producer.poll(LOOK);
@@ -335,7 +352,7 @@ impl Injector for KafkaInjector {
         }
         let complaint = self.producer.as_ref().and_then(|producer| producer.context().complaint());
         self.give_up();
-        let why = complaint.map(|text| format!(" ({text})")).unwrap_or_default();
+        let why = complaint.map(|(_, text)| format!(" ({text})")).unwrap_or_default();
         let place = self.settings.target().place;
         Err(InjectError::unknown(format!(
             "no report from {place} within {} ms{why}; the record may have been stored",

@@ -5,6 +5,10 @@
 //! sees it. The three errors differ in what is known, not in what went wrong: `Rejected` means
 //! that the event is certainly nowhere, `Unknown` that it may be somewhere, `Fatal` that it may
 //! be somewhere *and* the injector must be rebuilt before it is used again.
+//!
+//! A rejection also says whose fault it is, because a pipeline that takes nothing in is a finding about
+//! it, and a wrong password in our configuration is not. In doubt it is the target's: then the share
+//! of an objective can only look worse than it is.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +46,16 @@ pub struct Receipt {
     pub place: Option<String>,
 }
 
+/// Whose fault a rejection is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Ours: our configuration, credentials, rights or process.
+    Ours,
+    /// The target's: it refuses, is full, or cannot be reached.
+    Target,
+}
+
 /// Why an event has no receipt. Texts are lower-case fragments that read after "failed to deliver: ".
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -51,6 +65,8 @@ pub enum InjectError {
     Rejected {
         /// What the target said, and the next step.
         reason: String,
+        /// Whose fault it is.
+        cause: Cause,
     },
     /// May or may not have been delivered.
     #[error("outcome unknown: {reason}")]
@@ -67,9 +83,14 @@ pub enum InjectError {
 }
 
 impl InjectError {
-    /// A certain rejection.
+    /// A certain rejection by the target.
     pub fn rejected(reason: impl Into<String>) -> InjectError {
-        InjectError::Rejected { reason: reason.into() }
+        InjectError::Rejected { reason: reason.into(), cause: Cause::Target }
+    }
+
+    /// A certain rejection that is our own fault.
+    pub fn ours(reason: impl Into<String>) -> InjectError {
+        InjectError::Rejected { reason: reason.into(), cause: Cause::Ours }
     }
 
     /// An outcome that nobody can know.

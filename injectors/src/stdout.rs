@@ -62,7 +62,7 @@ impl Injector for StdoutInjector {
                 Ok(count) => done += count,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) if done == 0 => {
-                    return Err(InjectError::rejected(format!(
+                    return Err(InjectError::ours(format!(
                         "cannot write to standard output: {error}; check what it is connected to"
                     )));
                 }
@@ -91,8 +91,8 @@ impl Injector for StdoutInjector {
             {
                 Ok(Vec::new())
             }
-            Ok(_) => Err(InjectError::rejected("standard output is not open for writing")),
-            Err(error) => Err(InjectError::rejected(format!("standard output: {error}"))),
+            Ok(_) => Err(InjectError::ours("standard output is not open for writing")),
+            Err(error) => Err(InjectError::ours(format!("standard output: {error}"))),
         }
     }
 

@@ -319,14 +319,22 @@ impl SyslogInjector {
                 Err(error) => {
                     let over = Instant::now() + pause >= deadline;
                     if attempt == ATTEMPTS || over || error.kind() == ErrorKind::Other {
-                        return Err(InjectError::rejected(self.explain(&error)));
+                        return Err(self.refused(&error));
                     }
                     std::thread::sleep(pause);
                     pause *= 2;
                 }
             }
         }
-        Err(InjectError::rejected("no attempt was made"))
+        Err(InjectError::ours("no attempt was made"))
+    }
+
+    fn refused(&self, error: &std::io::Error) -> InjectError {
+        let reason = self.explain(error);
+        match error.kind() {
+            ErrorKind::PermissionDenied => InjectError::ours(reason),
+            _ => InjectError::rejected(reason),
+        }
     }
 
     fn explain(&self, error: &std::io::Error) -> String {
@@ -355,14 +363,14 @@ impl SyslogInjector {
         if failure.error.raw_os_error() == Some(rustix::io::Errno::MSGSIZE.raw_os_error()) {
             let reason =
                 format!("{length} bytes do not fit in a datagram to {place}; use TCP or TLS");
-            return (InjectError::rejected(reason), false);
+            return (InjectError::ours(reason), false);
         }
         let retry = matches!(
             failure.error.kind(),
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
         ) || (matches!(self.wire, Wire::Unix { .. })
             && failure.error.kind() == ErrorKind::ConnectionRefused);
-        (InjectError::rejected(self.explain(&failure.error)), retry)
+        (self.refused(&failure.error), retry)
     }
 
     fn notes(&self, sample: Option<&Event>) -> Vec<CheckNote> {
@@ -410,7 +418,7 @@ impl Injector for SyslogInjector {
             self.link(deadline)?;
             let submitted_at = self.clock.now();
             let Some(link) = self.link.as_mut() else {
-                return Err(InjectError::rejected("there is no connection"));
+                return Err(InjectError::ours("there is no connection"));
             };
             match link.send(&frame, deadline) {
                 Ok(()) => {

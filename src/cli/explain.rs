@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use dwell_injectors::catalogue::Catalogue;
+use dwell_injectors::receipt::Cause;
 use dwell_injectors::token::{Epoch, KeyRing, Recognition, TokenId};
 
 use super::Global;
@@ -156,7 +157,10 @@ fn sent_words(event: &SentEvent, story: &Story) -> String {
             let place = place.as_deref().map(|p| format!(" at {p}")).unwrap_or_default();
             format!("{strength}{place}")
         }
-        EventResult::Rejected { reason } => format!("rejected: {reason}"),
+        EventResult::Rejected { reason, cause: Some(Cause::Ours) } => {
+            format!("rejected, and the fault is ours: {reason}")
+        }
+        EventResult::Rejected { reason, .. } => format!("rejected: {reason}"),
         EventResult::Unknown { reason } => format!("result unknown: {reason}"),
         EventResult::NotSent { reason } => format!("not sent: {reason}"),
     };

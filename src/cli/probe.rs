@@ -66,7 +66,7 @@ impl Observer for Followed<'_> {
                             "accepted ({strength:?}) at {}",
                             terminal(place.as_deref().unwrap_or("a place it does not name"))
                         ),
-                        EventResult::Rejected { reason } => {
+                        EventResult::Rejected { reason, .. } => {
                             format!("rejected: {}", terminal(reason))
                         }
                         EventResult::Unknown { reason } => format!("unknown: {}", terminal(reason)),

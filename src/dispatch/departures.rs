@@ -10,7 +10,7 @@
 //! - After a stop, canaries that have not begun are withdrawn; the rest of a burst that has begun is
 //!   recorded as not sent. Nothing is forgotten.
 //! - After the first event of a burst that was not accepted, the rest is not sent.
-//! - A fatal injector is rebuilt with growing pauses; what it had in hand is `Unknown`.
+//! - A fatal injector is built anew by the injector's own wrapper; what it had in hand is `Unknown`.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -27,9 +27,6 @@ use super::timing;
 use crate::ledger::{Batch, EventResult, Ledger, LedgerError, ReceiptRow, Row, Withdrawn};
 use crate::schedule::Stop;
 
-/// Builds the injector anew after a fatal error.
-pub type Rebuild = Box<dyn Fn() -> Result<Box<dyn Injector>, String> + Send>;
-
 /// A canary whose intent is durable.
 #[derive(Clone, Debug)]
 pub(super) struct Departure {
@@ -44,7 +41,6 @@ pub(super) struct Departure {
 /// What a departure thread needs.
 pub(super) struct Gate {
     pub injector: Box<dyn Injector>,
-    pub rebuild: Rebuild,
     pub ledger: Ledger,
     pub clock: Arc<dyn Clock>,
     pub stop: Stop,
@@ -59,8 +55,6 @@ pub(super) struct GateHandle {
 
 /// Departures queued per injector: what can lie within one intent lead.
 const QUEUE: usize = 4096;
-/// Pauses between attempts to rebuild an injector.
-const REBUILD_PAUSES_MS: [u64; 6] = [0, 200, 1_000, 5_000, 10_000, 10_000];
 
 impl GateHandle {
     /// Starts the thread.
@@ -220,11 +214,7 @@ impl Worker {
         let before = self.gate.clock.now();
         let result = self.gate.injector.deliver(&event, self.gate.timeout);
         let accepted = result.is_ok();
-        let fatal = matches!(result, Err(InjectError::Fatal { .. }));
         self.record(canary, &event, &due, before, result);
-        if fatal {
-            self.rebuild();
-        }
         match next_due {
             Some(next) if accepted => self.schedule(slot, index + 1, next),
             _ => {
@@ -258,7 +248,9 @@ impl Worker {
                     place: receipt.place,
                 },
             ),
-            Err(InjectError::Rejected { reason }) => (before, EventResult::Rejected { reason }),
+            Err(InjectError::Rejected { reason, cause }) => {
+                (before, EventResult::Rejected { reason, cause: Some(cause) })
+            }
             Err(error) => (before, EventResult::Unknown { reason: error.to_string() }),
         };
         let row = ReceiptRow {
@@ -307,25 +299,6 @@ impl Worker {
             self.open[slot] = None;
         }
         Ok(())
-    }
-
-    fn rebuild(&mut self) {
-        for (attempt, pause) in REBUILD_PAUSES_MS.iter().enumerate() {
-            let until = self.gate.clock.now().plus_ns((*pause as i64) * 1_000_000);
-            if !timing::wait_until(self.gate.clock.as_ref(), &until, self.gate.stop.flag()) {
-                return;
-            }
-            match (self.gate.rebuild)() {
-                Ok(injector) => {
-                    self.gate.injector = injector;
-                    tracing::warn!(attempt, "The injector was rebuilt after a fatal error.");
-                    return;
-                }
-                Err(reason) => {
-                    tracing::error!(attempt, %reason, "The injector could not be rebuilt.");
-                }
-            }
-        }
     }
 }
 

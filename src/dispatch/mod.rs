@@ -15,5 +15,3 @@ pub mod session;
 pub mod story;
 mod timing;
 pub mod watching;
-
-pub use departures::Rebuild;

@@ -13,7 +13,6 @@ use dwell_injectors::render::{RenderError, RenderInput, render};
 use dwell_injectors::stamp::{Clock, Stamp};
 use dwell_injectors::token::{KeyRing, TokenId};
 
-use super::Rebuild;
 use super::outcome::Fold;
 use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
 use crate::config::checked::{Config, EntersAt, Response, Route};
@@ -264,24 +263,19 @@ fn run_row(
     }
 }
 
-/// Builds an injector and what rebuilds it.
+/// Builds an injector.
 pub fn build_injector(
     config: &Config,
     name: &str,
     clock: &Arc<dyn Clock>,
-) -> Result<(Box<dyn Injector>, Rebuild), Failure> {
+) -> Result<Box<dyn Injector>, Failure> {
     let settings = config
         .injectors
         .get(name)
-        .ok_or_else(|| Failure::Bug(format!("injector {name} is used but not configured")))?
-        .clone();
-    let clock = Arc::clone(clock);
-    let injector = settings
-        .build(Arc::clone(&clock))
-        .map_err(|e| Failure::Environment(format!("injector {name}: {e}")))?;
-    let rebuild: Rebuild =
-        Box::new(move || settings.build(Arc::clone(&clock)).map_err(|e| e.to_string()));
-    Ok((injector, rebuild))
+        .ok_or_else(|| Failure::Bug(format!("injector {name} is used but not configured")))?;
+    settings
+        .build(Arc::clone(clock))
+        .map_err(|e| Failure::Environment(format!("injector {name}: {e}")))
 }
 
 /// Renders a route's canaries from its recipe.

@@ -22,7 +22,7 @@ use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::{Epoch, TokenId};
 use sha2::{Digest, Sha256};
 
-use super::departures::{Departure, Gate, GateHandle, Rebuild};
+use super::departures::{Departure, Gate, GateHandle};
 use super::outcome::{Assessment, Fold, Outcome};
 use super::watching::{WatchEnvironment, WatcherParts, Watching};
 use crate::exit::Failure;
@@ -73,8 +73,8 @@ pub struct RunParts {
     pub planned: Vec<PlannedCanary>,
     /// The routes.
     pub routes: Vec<RouteParts>,
-    /// Injectors by name, with what rebuilds them.
-    pub injectors: BTreeMap<String, (Box<dyn Injector>, Rebuild)>,
+    /// Injectors by name.
+    pub injectors: BTreeMap<String, Box<dyn Injector>>,
     /// The watchers.
     pub watchers: Vec<WatcherParts>,
     /// When nothing is injected.
@@ -239,10 +239,9 @@ fn start_gates(
 ) -> Result<BTreeMap<String, GateHandle>, Failure> {
     std::mem::take(&mut parts.injectors)
         .into_iter()
-        .map(|(name, (injector, rebuild))| {
+        .map(|(name, injector)| {
             let gate = Gate {
                 injector,
-                rebuild,
                 ledger: shared.ledger.clone(),
                 clock: Arc::clone(&shared.clock),
                 stop: orders.stop.clone(),

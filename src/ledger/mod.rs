@@ -34,7 +34,9 @@ mod recovery;
 mod row;
 mod schema;
 mod sqlite;
+mod stage;
 mod store;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -47,6 +49,7 @@ pub use reader::{Reader, RowMeta};
 pub use row::*;
 pub use schema::FORMAT;
 pub use sqlite::SqliteStore;
+pub use stage::Stage;
 pub use store::{OpenRun, Store, Unfinished};
 pub use ticket::Ticket;
 pub use writer::{Ledger, Opening};

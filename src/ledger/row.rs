@@ -9,48 +9,12 @@
 
 use std::collections::BTreeMap;
 
-use dwell_injectors::receipt::Strength;
+use dwell_injectors::receipt::{Cause, Strength};
 use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where on its way from the injector to a person a canary was seen; ordered.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// Left the injector.
-    Sent,
-    /// Accepted by the first hop.
-    Delivered,
-    /// Searchable where the rules look.
-    Ingested,
-    /// An alert exists.
-    Detected,
-    /// Somebody was told.
-    Notified,
-    /// A human took it.
-    Acknowledged,
-    /// The case was closed.
-    Closed,
-}
-
-impl Stage {
-    /// The stage's name as configurations and reports spell it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Stage::Sent => "sent",
-            Stage::Delivered => "delivered",
-            Stage::Ingested => "ingested",
-            Stage::Detected => "detected",
-            Stage::Notified => "notified",
-            Stage::Acknowledged => "acknowledged",
-            Stage::Closed => "closed",
-        }
-    }
-}
+use super::Stage;
 
 /// One fact. See the module's text.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -270,6 +234,9 @@ pub enum EventResult {
     Rejected {
         /// In the target's words; foreign text.
         reason: String,
+        /// Whose fault it is; rows of older versions do not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
     },
     /// May or may not be delivered; also a crash between hand-over and receipt.
     Unknown {

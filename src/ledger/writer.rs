@@ -8,8 +8,6 @@
 //! After a failed commit nobody knows what the disk holds. The thread then answers every batch,
 //! queued or new, with an error, until the process ends; the next open finds out.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -24,11 +22,9 @@ use super::lock::Lock;
 use super::marks::{self, Marks};
 use super::sqlite::SqliteStore;
 use super::store::Store;
+use super::strays::{self, Classes};
 use super::ticket::{Ticket, block_on};
-use super::{
-    Batch, Head, LedgerError, Opened, RoutePlan, Row, SightingRow, Stray, StrayClass, recovery,
-    schema,
-};
+use super::{Batch, Head, LedgerError, Opened, Row, Stray, recovery, schema};
 
 /// Batches that wait for the writer at most.
 const QUEUE: usize = 1024;
@@ -38,8 +34,6 @@ const GROUP: usize = 512;
 const LAG: usize = 65_536;
 /// How long the writer waits for a subscriber that lags that far.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How much of a stray is kept as its example.
-const EXCERPT: usize = 512;
 
 /// Who opens the ledger, for its `Opened` row.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -117,7 +111,7 @@ impl Ledger {
             health: Arc::clone(&health),
             path: path.clone(),
             subscribers: Vec::new(),
-            horizons: HashMap::new(),
+            classes: Classes::default(),
         };
         let thread = std::thread::Builder::new()
             .name("ledger".to_owned())
@@ -260,8 +254,7 @@ struct Writer {
     health: Arc<Health>,
     path: PathBuf,
     subscribers: Vec<Sender<Arc<Vec<Row>>>>,
-    /// The last horizon of each route, of the runs that were asked about.
-    horizons: HashMap<u32, Vec<Option<u64>>>,
+    classes: Classes,
 }
 
 impl Writer {
@@ -361,18 +354,18 @@ impl Writer {
         for (canary, event, body) in &batch.bodies {
             self.store.put_body(*canary, *event, body)?;
         }
-        let mut strays: Vec<Stray> = Vec::new();
+        let mut counted: Vec<Stray> = Vec::new();
         for sighting in batch.sightings {
-            match self.classify(&sighting)? {
+            match self.classes.classify(&self.store, &sighting)? {
                 None => {
                     let row = Row::Sighting(sighting);
                     self.store.append(&row)?;
                     rows.push(row);
                 }
-                Some(class) => count_stray(&mut strays, class, sighting),
+                Some(class) => strays::count(&mut counted, class, sighting),
             }
         }
-        for stray in strays {
+        for stray in counted {
             let row = Row::Stray(stray);
             self.store.append(&row)?;
             rows.push(row);
@@ -381,34 +374,6 @@ impl Writer {
             self.store.set_cursor(&watcher, &position)?;
         }
         Ok(rows)
-    }
-
-    fn classify(&mut self, sighting: &SightingRow) -> Result<Option<StrayClass>, LedgerError> {
-        if !self.store.knows(sighting.canary)? {
-            return Ok(Some(StrayClass::Unknown));
-        }
-        let seen =
-            self.store.has_sighting(&sighting.watcher, &sighting.native_id, sighting.canary)?;
-        match seen {
-            // The same alert again says something only about who sent it so late.
-            true if self.is_over(sighting)? => Ok(Some(StrayClass::Replayed)),
-            true => Ok(Some(StrayClass::Duplicate)),
-            false => Ok(None),
-        }
-    }
-
-    /// True when the last horizon of the sighting's canary had passed when it was seen.
-    fn is_over(&mut self, sighting: &SightingRow) -> Result<bool, LedgerError> {
-        let Some(intent) = self.store.planned(sighting.canary)? else { return Ok(false) };
-        if let Entry::Vacant(run) = self.horizons.entry(intent.run) {
-            let routes = self.store.run_row(intent.run)?.map(|run| run.routes).unwrap_or_default();
-            let last = |route: &RoutePlan| route.expectations.iter().map(|e| e.horizon_ns).max();
-            run.insert(routes.iter().map(last).collect());
-        }
-        let of_run = self.horizons.get(&intent.run);
-        let horizon = of_run.and_then(|routes| *routes.get(intent.route as usize)?);
-        let age = sighting.observed.since(&intent.intended).ns;
-        Ok(horizon.is_some_and(|horizon| age > 0 && age.unsigned_abs() > horizon))
     }
 
     /// Frees the departure marks of canaries that are accounted for.
@@ -489,22 +454,4 @@ fn refuse(work: Vec<Order>, failure: &LedgerError) {
             Order::Subscribe(_) | Order::Close => {}
         }
     }
-}
-
-/// Counts a stray in the one row that its batch, watcher and class get.
-fn count_stray(strays: &mut Vec<Stray>, class: StrayClass, sighting: SightingRow) {
-    let same = strays.iter_mut().find(|s| s.class == class && s.watcher == sighting.watcher);
-    if let Some(stray) = same {
-        stray.count += 1;
-        stray.at = sighting.observed;
-        return;
-    }
-    let excerpt = sighting.excerpt.chars().take(EXCERPT).collect();
-    strays.push(Stray {
-        watcher: sighting.watcher,
-        class,
-        at: sighting.observed,
-        count: 1,
-        excerpt,
-    });
 }

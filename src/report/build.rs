@@ -171,7 +171,12 @@ pub fn reason(verdict: &Verdict) -> String {
             let silence = if *silence_unproven { ", silence unproven" } else { "" };
             format!("{state}{silence}")
         }
-        Some(Reason::Rejected { detail }) => format!("rejected at hand-over: {detail}"),
+        Some(Reason::Rejected { detail, ours: false }) => {
+            format!("rejected at hand-over: {detail}")
+        }
+        Some(Reason::Rejected { detail, ours: true }) => {
+            format!("rejected at hand-over, by a fault of ours: {detail}")
+        }
         Some(Reason::Waiting) => "its deadline, or the look after it, is still to come".to_owned(),
     };
     if verdict.outcome == Outcome::Late {
@@ -372,7 +377,7 @@ fn definitions() -> Vec<Definition> {
         ("time to detect", "From submission of the canary's first event to the first satisfying sighting, on dwell's own clock, as an interval; polled sources give an upper bound."),
         ("detected / late", "Seen within the deadline / after it and before the horizon."),
         ("missed", "Not seen by the deadline, by watchers that have proved that they can see, that looked without a break and once more after the deadline."),
-        ("undelivered", "Rejected at hand-over for certain."),
+        ("undelivered", "Rejected at hand-over for certain. Counts as not met, unless the fault is ours."),
         ("indeterminate", "Nobody can say: a watcher was blind or never proved that it can see, delivery is unproven, or the interval straddles the deadline."),
         ("pending", "Not decided yet at the cut."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),

@@ -3,7 +3,7 @@
 use super::claim;
 use super::model::*;
 use super::words::{duration, percent};
-use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, RouteView, Verdict};
+use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::stats::histogram::StageHistogram;
 use crate::stats::proportion::{canaries_needed, clopper_pearson, lower_limit, upper_limit};
@@ -164,7 +164,10 @@ fn completing(decided: &[(&CanaryView, &Verdict)]) -> Option<u64> {
 /// The denominator is chosen without looking at any outcome.
 fn share(decided: &[(&CanaryView, &Verdict)], plan: &ExpectationPlan, cut: i64) -> ShareReport {
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
-    let eligible: Vec<_> = decided.iter().filter(|(c, _)| c.submitted <= latest).collect();
+    // What our own fault kept from being delivered says nothing about anybody's detection.
+    let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
+    let eligible: Vec<_> =
+        decided.iter().filter(|(c, v)| c.submitted <= latest && !ours(v)).collect();
     let known = |c: &CanaryView, v: &Verdict| {
         let sure = matches!(c.delivery, Delivery::Proven | Delivery::Rejected);
         sure && !matches!(v.outcome, Outcome::Indeterminate | Outcome::Pending)

@@ -8,7 +8,9 @@ use dwell_injectors::injector::Injector;
 use dwell_injectors::receipt::InjectError;
 
 use super::peers::{self, Request, respond};
-use super::{PATIENCE, assert_rejected, assert_unknown, build, deliver, event};
+use super::{
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event,
+};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -40,7 +42,9 @@ fn refusals_are_rejections_with_their_reason() {
         ("429 Too Many Requests", "Retry-After: 30\r\n", "", "after 30"),
     ];
     for (status, headers, body, word) in cases {
-        assert_rejected(against(move |_, stream| respond(stream, status, headers, body)), word);
+        let ours = status.starts_with("401") || status.starts_with("403");
+        let whose = if ours { Cause::Ours } else { Cause::Target };
+        assert_fault(against(move |_, stream| respond(stream, status, headers, body)), word, whose);
     }
     let item = r#"{"errors":true,"items":[{"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"r"}}}]}"#;
     assert_rejected(against(move |_, stream| respond(stream, "200 OK", "", item)), "parsing");

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use dwell_injectors::receipt::{InjectError, Strength};
 
-use super::{PATIENCE, assert_rejected, assert_unknown, build, child, deliver};
+use super::{
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, child, deliver,
+};
 
 const SHORT: Duration = Duration::from_millis(300);
 
@@ -251,7 +253,8 @@ fn short_write_child() {
     let mut injector = build(&file(Path::new(&path)));
     deliver(&mut injector, "fits", PATIENCE).unwrap();
     assert_unknown(deliver(&mut injector, &"x".repeat(5000), PATIENCE), "a partial line may exist");
-    assert_rejected(deliver(&mut injector, "no room at all", PATIENCE), "cannot append");
+    let full = deliver(&mut injector, "no room at all", PATIENCE);
+    assert_fault(full, "cannot append", Cause::Ours);
 }
 
 /// Permissions mean nothing to root, so these run as nobody.
@@ -295,7 +298,7 @@ fn permission_child() {
     let Ok(path) = std::env::var("CONTRACT_PATH") else { return };
     assert!(!rustix::process::geteuid().is_root(), "still privileged");
     let path = Path::new(&path);
-    assert_rejected(deliver(&mut build(&file(path)), "x", SHORT), "no permission");
+    assert_fault(deliver(&mut build(&file(path)), "x", SHORT), "no permission", Cause::Ours);
     let beside = path.with_file_name("new.log");
     let create = format!("{}\ncreate = true", file(&beside));
     assert_rejected(deliver(&mut build(&create), "x", SHORT), "no permission");

@@ -11,7 +11,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::{PATIENCE, assert_rejected, assert_unknown, build, deliver, event};
+use super::{
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event,
+};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -106,7 +108,8 @@ fn brokers_out_of_reach_are_a_rejection_in_time() {
     let port = super::peers::closed_port();
     let settings = format!("type = \"kafka\"\nbrokers = [\"127.0.0.1:{port}\"]\ntopic = \"auth\"");
     let mut injector = build(&settings);
-    assert_rejected(deliver(&mut injector, "x", Duration::from_secs(2)), "cannot reach");
+    let down = deliver(&mut injector, "x", Duration::from_secs(2));
+    assert_fault(down, "cannot reach", Cause::Target);
     let error = injector.check(None, Duration::from_secs(2)).unwrap_err();
     assert!(matches!(error, InjectError::Rejected { .. }), "{error}");
 }
@@ -131,7 +134,7 @@ fn refusals_of_the_broker_and_of_the_library_are_rejections() {
         RDKafkaApiKey::Produce,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED],
     );
-    assert_rejected(deliver(&mut injector, "denied", PATIENCE), "auth");
+    assert_fault(deliver(&mut injector, "denied", PATIENCE), "auth", Cause::Ours);
     deliver(&mut injector, "again", PATIENCE).unwrap();
     let bodies: Vec<String> = records(&cluster, 2).into_iter().map(|record| record.body).collect();
     assert_eq!(bodies, ["first", "again"]);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dwell_injectors::injector::{Event, Injector};
-use dwell_injectors::receipt::{InjectError, Receipt};
+use dwell_injectors::receipt::{Cause, InjectError, Receipt};
 use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::stamp::SystemClock;
 
@@ -64,9 +64,19 @@ fn deliver(
 #[track_caller]
 fn assert_rejected(result: Result<Receipt, InjectError>, word: &str) {
     match result {
-        Err(InjectError::Rejected { reason }) if reason.contains(word) => {}
+        Err(InjectError::Rejected { reason, .. }) if reason.contains(word) => {}
         other => panic!("expected a rejection with {word:?}, got {other:?}"),
     }
+}
+
+/// A rejection, and whose fault it is.
+#[track_caller]
+fn assert_fault(result: Result<Receipt, InjectError>, word: &str, whose: Cause) {
+    match &result {
+        Err(InjectError::Rejected { cause, .. }) => assert_eq!(*cause, whose, "{result:?}"),
+        other => panic!("expected a rejection with {word:?}, got {other:?}"),
+    }
+    assert_rejected(result, word);
 }
 
 #[track_caller]

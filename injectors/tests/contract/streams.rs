@@ -7,7 +7,9 @@ use std::time::Duration;
 use dwell_injectors::receipt::InjectError;
 
 use super::peers::{self, Inbox};
-use super::{PATIENCE, assert_rejected, assert_unknown, build, deliver, event};
+use super::{
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event,
+};
 
 const SHORT: Duration = Duration::from_millis(500);
 
@@ -22,7 +24,8 @@ fn tls(port: u16, more: &str) -> String {
 #[test]
 fn refused_ports_are_rejections() {
     let port = peers::closed_port();
-    assert_rejected(deliver(&mut build(&tcp(port)), "x", PATIENCE), "nothing listens");
+    let refused = deliver(&mut build(&tcp(port)), "x", PATIENCE);
+    assert_fault(refused, "nothing listens", Cause::Target);
     let udp =
         format!("type = \"syslog\"\nto = {{ type = \"udp\", address = \"127.0.0.1:{port}\" }}");
     assert_rejected(deliver(&mut build(&udp), "x", PATIENCE), "nothing listens");

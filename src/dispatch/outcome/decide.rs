@@ -80,7 +80,8 @@ fn delivery(canary: &Canary, proof: Strength, handed_over: bool) -> Delivery {
     }
     let results = || canary.handed.iter().map(|h: &Handed| &h.result);
     let accepted = results().filter(|r| matches!(r, HandedResult::Accepted(_))).count() as u32;
-    let refused = results().any(|r| matches!(r, HandedResult::Rejected(_) | HandedResult::NotSent));
+    let refused =
+        results().any(|r| matches!(r, HandedResult::Rejected(..) | HandedResult::NotSent));
     if results().any(|r| matches!(r, HandedResult::Unknown)) {
         Delivery::Unknown
     } else if refused && accepted == 0 {
@@ -277,7 +278,7 @@ impl Ctx<'_> {
         }
         if delivery == Delivery::Rejected {
             verdict.outcome = Outcome::Undelivered;
-            verdict.reason = Some(Reason::Rejected { detail: self.rejection() });
+            verdict.reason = Some(self.rejection());
         } else if cut <= deadline {
             verdict.reason = Some(Reason::Waiting);
         } else if delivery != Delivery::Proven {
@@ -290,16 +291,13 @@ impl Ctx<'_> {
         }
     }
 
-    fn rejection(&self) -> String {
-        self.case
-            .canary
-            .handed
-            .iter()
-            .find_map(|h| match &h.result {
-                HandedResult::Rejected(reason) => Some(reason.to_string()),
-                _ => None,
-            })
-            .unwrap_or_default()
+    fn rejection(&self) -> Reason {
+        let told = self.case.canary.handed.iter().find_map(|h| match &h.result {
+            HandedResult::Rejected(reason, ours) => Some((reason.to_string(), *ours)),
+            _ => None,
+        });
+        let (detail, ours) = told.unwrap_or_default();
+        Reason::Rejected { detail, ours }
     }
 
     /// The deadline has passed and nothing was seen: missed, or could nobody have seen it?

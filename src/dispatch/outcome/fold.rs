@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dwell_injectors::receipt::Strength;
-use dwell_injectors::stamp::{BootId, Stamp};
+use dwell_injectors::receipt::{Cause, Strength};
+use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
 
+use super::axis::Axis;
 use super::coverage::{BlindSpan, Coverage};
 use super::{
     Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
@@ -52,7 +53,8 @@ pub(super) struct Handed {
 #[derive(Clone, Debug)]
 pub(super) enum HandedResult {
     Accepted(Strength),
-    Rejected(Box<str>),
+    /// Why, and whether the fault is ours.
+    Rejected(Box<str>, bool),
     Unknown,
     NotSent,
 }
@@ -105,36 +107,6 @@ pub struct Fold {
     pub(super) names: Names,
     /// Per watcher the last instant at which it delivered any sighting of ours.
     pub(super) last_sighting: HashMap<u32, AxisNs>,
-}
-
-/// Lays stamps of several boots on one axis.
-#[derive(Debug, Default)]
-pub(super) struct Axis {
-    offsets: HashMap<BootId, i64>,
-}
-
-impl Axis {
-    fn place(&mut self, stamp: &Stamp) -> AxisNs {
-        let boot_ns = i64::try_from(stamp.boot_ns).unwrap_or(i64::MAX);
-        let offset = *self
-            .offsets
-            .entry(stamp.boot)
-            .or_insert_with(|| stamp.wall_ns.saturating_sub(boot_ns));
-        offset.saturating_add(boot_ns)
-    }
-
-    /// Where a stamp lies; a boot never seen before falls back to the wall clock.
-    pub(super) fn of(&self, stamp: &Stamp) -> AxisNs {
-        match self.offsets.get(&stamp.boot) {
-            Some(offset) => offset.saturating_add_unsigned(stamp.boot_ns),
-            None => stamp.wall_ns,
-        }
-    }
-
-    /// A wall reading of the stamp's machine moved onto the axis, for claimed times.
-    pub(super) fn wall_to_axis(&self, wall_ns: i64, near: &Stamp) -> AxisNs {
-        self.of(near).saturating_add(wall_ns.saturating_sub(near.wall_ns))
-    }
 }
 
 /// Interned names: a million canaries share a handful of watchers and rules.
@@ -252,7 +224,9 @@ impl Fold {
         }
         let result = match &receipt.result {
             EventResult::Accepted { strength, .. } => HandedResult::Accepted(*strength),
-            EventResult::Rejected { reason } => HandedResult::Rejected(reason.as_str().into()),
+            EventResult::Rejected { reason, cause } => {
+                HandedResult::Rejected(reason.as_str().into(), *cause == Some(Cause::Ours))
+            }
             EventResult::Unknown { .. } => HandedResult::Unknown,
             EventResult::NotSent { .. } => HandedResult::NotSent,
         };

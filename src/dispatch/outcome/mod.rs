@@ -23,6 +23,7 @@
 //! Not promised: that an outcome never changes. `Missed`, `Indeterminate` and `Pending` are
 //! provisional until the horizon.
 
+mod axis;
 mod coverage;
 mod decide;
 mod fold;
@@ -138,6 +139,8 @@ pub enum Reason {
     Rejected {
         /// In the target's words; foreign text.
         detail: String,
+        /// True when the fault is ours: then it is left out of shares.
+        ours: bool,
     },
     /// The deadline lies ahead, or the look after it is still to come.
     Waiting,

@@ -100,7 +100,7 @@ fn accepted(strength: Strength) -> EventResult {
 }
 
 fn rejected() -> EventResult {
-    EventResult::Rejected { reason: "no".into() }
+    EventResult::Rejected { reason: "no".into(), cause: None }
 }
 
 fn sighting(serial: u32, seconds: f64, rule: &str) -> SightingRow {
@@ -396,6 +396,20 @@ fn what_was_not_sent_is_replayed_and_a_pipeline_s_double_is_not() {
     };
     let rows = [intent(1, 1), Row::Withdrawn(withdrawn), event(5.0, None)];
     assert_eq!(replayed(&rows, run), (Some(1), 0));
+}
+
+#[test]
+fn a_rejection_says_whose_fault_it_is_and_without_a_word_it_is_the_targets() {
+    use dwell_injectors::receipt::Cause;
+    for (cause, ours) in [(None, false), (Some(Cause::Target), false), (Some(Cause::Ours), true)] {
+        let result = EventResult::Rejected { reason: "no".into(), cause };
+        let text = serde_json::to_string(&result).unwrap();
+        assert_eq!(text.contains("cause"), cause.is_some(), "{text}");
+        assert_eq!(serde_json::from_str::<EventResult>(&text).unwrap(), result);
+        let (_, verdict) = verdict(vec![intent(1, 1), receipt(1, 0, result)], 50.0);
+        assert_eq!(verdict.outcome, Outcome::Undelivered);
+        assert_eq!(verdict.reason, Some(Reason::Rejected { detail: "no".into(), ours }));
+    }
 }
 
 #[test]

@@ -98,6 +98,12 @@ fn undelivered_counts_as_not_met() {
     let parts = [(9, Fate::Seen(1.0)), (1, Fate::Rejected)];
     assert_eq!(objective(&parts, 0.95, None, 1), "missed");
     assert_eq!(objective(&parts, 0.9, None, 1), "met");
+    // Unless the cause is ours: then it stands in no denominator.
+    let parts = [(9, Fate::Seen(1.0)), (1, Fate::RejectedByUs)];
+    assert_eq!(objective(&parts, 0.95, None, 1), "met");
+    let model = one(Route::new("r", &fates(&parts)));
+    let e = expectation(&model);
+    assert_eq!((e.share.eligible, e.share.counted_as_failed.n), (9, 9));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub enum Fate {
     Silent,
     /// Rejected.
     Rejected,
+    /// Rejected at hand-over, by a fault of ours.
+    RejectedByUs,
     /// Nobody knows whether it was delivered, and nobody saw it.
     Unknown,
     /// Withdrawn after its intent was written.
@@ -151,7 +153,11 @@ fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate
         completing: 0,
     })];
     let result = match fate {
-        Fate::Rejected => EventResult::Rejected { reason: route.rejection.clone() },
+        Fate::RejectedByUs => EventResult::Rejected {
+            reason: route.rejection.clone(),
+            cause: Some(dwell_injectors::receipt::Cause::Ours),
+        },
+        Fate::Rejected => EventResult::Rejected { reason: route.rejection.clone(), cause: None },
         Fate::Unknown | Fate::UnprovenSeen(_) => EventResult::Unknown { reason: "timeout".into() },
         _ => {
             EventResult::Accepted { at: Some(at(0.001)), strength: Strength::Written, place: None }

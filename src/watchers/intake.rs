@@ -155,6 +155,23 @@ impl Intake {
         self.reading(reading, &ids, observed, not_before)
     }
 
+    /// Tokens in what a transport carries beside a record (key, headers): of the record's own alert.
+    pub fn beside(&mut self, carried: &[&[u8]], record: &[u8], observed: Stamp) -> usize {
+        let mut ids: Vec<TokenId> = Vec::new();
+        for bytes in carried {
+            let more = self.tokens(bytes, observed);
+            ids.extend(more.into_iter().filter(|id| !ids.contains(id)).collect::<Vec<_>>());
+        }
+        if ids.is_empty() {
+            return 0;
+        }
+        let inside = self.quiet_tokens(record);
+        ids.retain(|id| !inside.contains(id));
+        let reading = Reading { recognised: false, ..self.dialect.read(record) };
+        self.records = self.records.saturating_sub(1);
+        self.reading(reading, &ids, observed, None)
+    }
+
     fn whole(
         &mut self,
         bytes: &[u8],

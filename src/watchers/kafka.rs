@@ -11,7 +11,10 @@
 //!   meanwhile is read afterwards and the span is recovered. Records that retention removed before
 //!   they were read are a span that nothing recovers.
 //!
-//! Not promised: tokens in record keys or headers, and record times (a sighting's time is ours).
+//! - A token in a record's key or in one of its headers belongs to the record's alert. A record without a
+//!   value takes an earlier one back; it is no alert, whatever its key holds.
+//!
+//! Not promised: record times (a sighting's time is ours).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use dwell_injectors::stamp::Stamp;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,8 @@ use crate::dialects::Dialect;
 const ANSWER: Duration = Duration::from_secs(5);
 /// Distance of questions about the ends of the partitions.
 const ASK: Duration = Duration::from_secs(1);
+/// Headers of a record that are read.
+const MAX_HEADERS: usize = 64;
 /// How soon a stop is noticed.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -206,6 +212,17 @@ fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Ends, Unanswered> {
     Ok(ends)
 }
 
+/// What a record carries beside its value.
+fn carried<'m>(message: &'m BorrowedMessage<'_>) -> Vec<&'m [u8]> {
+    let headers = message.headers().into_iter().flat_map(|headers| {
+        (0..headers.count().min(MAX_HEADERS)).flat_map(move |at| {
+            let header = headers.get(at);
+            [Some(header.key.as_bytes()), header.value]
+        })
+    });
+    message.key().into_iter().chain(headers.flatten()).collect()
+}
+
 /// Reads records and keeps the look.
 struct Reader {
     consumer: Arc<BaseConsumer>,
@@ -280,6 +297,7 @@ impl Reader {
                     let observed = self.intake.now();
                     if let Some(payload) = message.payload() {
                         self.intake.message(payload, observed, None);
+                        self.intake.beside(&carried(&message), payload, observed);
                     }
                     self.next.insert(message.partition(), message.offset() + 1);
                     self.at_end.insert(message.partition(), false);

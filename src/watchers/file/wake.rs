@@ -99,3 +99,33 @@ pub(super) fn folder(path: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{AccessKind, Event, Flag};
+
+    #[test]
+    fn a_lost_event_wakes_like_any_other_and_our_own_reading_does_not() {
+        let (outbox, inbox) = bounded(1);
+        let told = handler(outbox);
+        told(Ok(Event::new(EventKind::Access(AccessKind::Any))));
+        assert!(inbox.try_recv().is_err());
+        // What notify says when the kernel's queue has overflowed.
+        told(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(inbox.try_recv().is_ok());
+        told(Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)));
+        told(Ok(Event::new(EventKind::Any)));
+        assert!(inbox.try_recv().is_ok() && inbox.try_recv().is_err(), "one look serves them all");
+    }
+
+    #[test]
+    fn without_any_event_the_poll_beneath_wakes_within_its_period() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wake = Wake::new();
+        wake.follow(&folder.path().join("x"));
+        let begin = std::time::Instant::now();
+        assert!(!wake.wait());
+        assert!(begin.elapsed() >= POLL && begin.elapsed() < POLL * 8);
+    }
+}

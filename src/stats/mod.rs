@@ -6,13 +6,17 @@
 //! - [`ranks`]: distribution-free limits of a quantile.
 //! - [`proportion`]: shares with intervals, and how many canaries a claim needs.
 //! - [`planning`]: how many canaries a claim or a comparison needs, before any is sent.
+//! - [`intervals`]: Turnbull's estimate, for times that polling knows as intervals only.
+//! - [`bootstrap`]: intervals that know that canaries of one rule run are not independent.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
 //! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
 //! clock or rounds for display.
 
+pub mod bootstrap;
 pub mod competing;
 pub mod histogram;
+pub mod intervals;
 pub mod logrank;
 mod ordered;
 pub mod planning;

@@ -1,6 +1,7 @@
 //! What every watcher promises, against a real ledger, real files and real sockets.
 
 mod files;
+mod hooks;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -10,6 +10,7 @@ pub mod check;
 pub mod completions;
 pub mod demo;
 pub mod detector;
+pub mod estimate;
 pub mod explain;
 pub mod init;
 pub mod key;
@@ -98,6 +99,9 @@ pub enum Verb {
     /// Reports what the ledger knows.
     #[command(after_help = "Example:\n  dwell report --format html > report.html")]
     Report(report::Args),
+    /// Estimates the same numbers from any CSV or JSON of durations.
+    #[command(after_help = estimate::AFTER)]
+    Estimate(estimate::Args),
     /// Tells the whole story of one canary.
     #[command(after_help = "Example:\n  dwell explain k7qfr3n5mz2abxde")]
     Explain(explain::Args),
@@ -143,6 +147,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Run(args) => run::run(args, &cli.global),
         Verb::Watch(args) => watch::run(args, &cli.global),
         Verb::Report(args) => report::run(args, &cli.global),
+        Verb::Estimate(args) => estimate::run(args, &cli.global),
         Verb::Explain(args) => explain::run(args, &cli.global),
         Verb::Scan(args) => scan::run(args, &cli.global),
         Verb::Verify(args) => verify::run(args, &cli.global),

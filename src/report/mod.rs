@@ -18,6 +18,8 @@ pub mod words;
 pub use build::{Beside, reason};
 pub use model::ReportModel;
 
+pub(crate) use text::bars;
+
 /// How a report is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
 pub enum Format {

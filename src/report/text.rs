@@ -221,33 +221,40 @@ fn times(model: &ReportModel) -> String {
 
 /// Share detected over log time, one line of eighths of blocks.
 fn curve(page: &mut Page, route: &RouteReport, expectation: &ExpectationReport) {
-    const LEVELS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     /// Indent, the bar's end and the share behind it.
     const AROUND: usize = 12;
-    let points = &expectation.ttd.curve;
+    let points: Vec<(u64, f64)> =
+        expectation.ttd.curve.iter().map(|p| (p.time_ns, p.undetected)).collect();
     let (Some(first), Some(last)) = (points.first(), points.last()) else { return };
-    let columns = (page.width - AROUND).min(80);
-    let low = (first.time_ns.max(1) as f64).ln();
-    let high = (last.time_ns.max(2) as f64).ln().max(low + 1e-9);
-    let bars: String = (0..columns)
-        .map(|column| {
-            let at = (low + (high - low) * (column as f64 + 1.0) / columns as f64).exp();
-            let step = points.iter().rev().find(|p| p.time_ns as f64 <= at * 1.000_001);
-            let detected = step.map_or(0.0, |p| 1.0 - p.undetected);
-            LEVELS[((detected * 8.0).round() as usize).min(8)]
-        })
-        .collect();
     page.line(
         0,
         &format!(
             "{} / {}: share detected, {} to {} (log scale)",
             safe(&route.name),
             safe(&expectation.name),
-            duration(first.time_ns),
-            duration(last.time_ns),
+            duration(first.0),
+            duration(last.0),
         ),
     );
-    page.out.push_str(&format!("  {bars}| {}\n", percent(1.0 - last.undetected)));
+    let bars = bars(&points, (page.width - AROUND).min(80));
+    page.out.push_str(&format!("  {bars}| {}\n", percent(1.0 - last.1)));
+}
+
+/// A curve of times and undetected shares as one line of blocks, the times on a log scale.
+pub(crate) fn bars(points: &[(u64, f64)], columns: usize) -> String {
+    const LEVELS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let (Some(first), Some(last)) = (points.first(), points.last()) else { return String::new() };
+    let low = (first.0.max(1) as f64).ln();
+    let high = (last.0.max(2) as f64).ln().max(low + 1e-9);
+    (0..columns)
+        .map(|column| {
+            let at = (low + (high - low) * (column as f64 + 1.0) / columns as f64).exp();
+            let after = points.partition_point(|p| p.0 as f64 <= at * 1.000_001);
+            let step = after.checked_sub(1).and_then(|i| points.get(i));
+            let detected = step.map_or(0.0, |p| 1.0 - p.1);
+            LEVELS[((detected * 8.0).round() as usize).min(8)]
+        })
+        .collect()
 }
 
 fn stage_lines(page: &mut Page, model: &ReportModel) {

@@ -1,0 +1,369 @@
+//! Rows become observations, per stratum and group. Nothing is dropped in silence: a row that cannot
+//! be used is an error, or it is counted under a reason that the output prints.
+
+use std::collections::BTreeMap;
+
+use super::Args;
+use super::columns::{self, Role, find, listed};
+use super::source::{Row, Source};
+use crate::exit::Failure;
+use crate::report::escape::terminal as safe;
+use crate::stats::competing::Ending;
+use crate::stats::intervals::Interval;
+use crate::stats::survival::Observation;
+
+/// No more groups (strata and groups multiplied): one curve each is printed.
+const MOST_GROUPS: usize = 200;
+/// No more causes.
+const MOST_CAUSES: usize = 32;
+/// Turnbull's estimate costs more than Kaplan-Meier: no more intervals.
+const MOST_INTERVALS: u64 = 100_000;
+
+/// Stratum and group, where there are such columns.
+pub(super) type Key = (Option<String>, Option<String>);
+
+/// The observations of one group.
+#[derive(Debug)]
+pub(super) enum Sample {
+    Times(Vec<Observation>),
+    Intervals(Vec<Interval>),
+    Endings(Vec<Ending>),
+}
+
+/// Everything that was read.
+pub(super) struct Data {
+    pub(super) format: &'static str,
+    pub(super) columns: BTreeMap<&'static str, String>,
+    pub(super) rows: u64,
+    pub(super) left_out: BTreeMap<&'static str, u64>,
+    pub(super) groups: BTreeMap<Key, Sample>,
+    /// Names of causes, from 1.
+    pub(super) causes: Vec<String>,
+}
+
+/// How a row says when it ended.
+#[derive(Clone, Copy)]
+enum Shape {
+    Times { time: usize, event: Option<usize> },
+    Intervals { lower: usize, upper: usize },
+    Instants { start: usize, stop: Option<usize>, outcome: Option<usize> },
+    Causes { time: usize, cause: usize },
+}
+
+/// Reads it all.
+pub(super) fn read(source: Source<'_>, args: &Args) -> Result<Data, Failure> {
+    let mut reading = Reading::new(&source, args)?;
+    source.each(|row| reading.take(row))?;
+    reading.end()
+}
+
+struct Reading<'a> {
+    args: &'a Args,
+    header: Vec<String>,
+    shape: Shape,
+    group: Option<usize>,
+    stratum: Option<usize>,
+    followed_until: Option<i64>,
+    data: Data,
+}
+
+/// Columns by role, the asked ones first.
+struct Found<'a> {
+    args: &'a Args,
+    header: &'a [String],
+    used: BTreeMap<&'static str, String>,
+}
+
+impl Found<'_> {
+    fn column(&mut self, role: Role) -> Result<Option<usize>, Failure> {
+        let index = find(role, self.args.asked(role), self.header)?;
+        if let Some(i) = index {
+            self.used.insert(role.option().trim_start_matches('-'), self.header[i].clone());
+        }
+        Ok(index)
+    }
+
+    fn asked(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.args.asked(*role).is_some())
+    }
+
+    fn present(&self, roles: &[Role]) -> bool {
+        roles.iter().all(|role| self.header.iter().any(|name| role.takes(name)))
+    }
+
+    fn must(&mut self, role: Role) -> Result<usize, Failure> {
+        self.column(role)?.ok_or_else(|| {
+            let option = role.option();
+            let names = listed(self.header);
+            Failure::User(format!("line 1: {option} must name a column; the columns are {names}"))
+        })
+    }
+
+    fn shape(&mut self) -> Result<Shape, Failure> {
+        const INTERVALS: [Role; 2] = [Role::Lower, Role::Upper];
+        const INSTANTS: [Role; 2] = [Role::Start, Role::Stop];
+        let asked = [&INTERVALS[..], &INSTANTS[..], &[Role::Time]].map(|roles| self.asked(roles));
+        if asked.iter().filter(|a| **a).count() > 1 {
+            return Err(Failure::User(
+                "--time, --lower/--upper and --start/--stop exclude each other".to_owned(),
+            ));
+        }
+        let free = asked == [false; 3];
+        let started = self.present(&[Role::Start]) && !self.present(&[Role::Time]);
+        if asked[1] || (free && started && !self.present(&INTERVALS)) {
+            let (start, stop) = (self.must(Role::Start)?, self.column(Role::Stop)?);
+            let outcome = self.column(Role::Outcome)?;
+            return Ok(Shape::Instants { start, stop, outcome });
+        }
+        if asked[0] || (free && self.present(&INTERVALS)) {
+            let (lower, upper) = (self.must(Role::Lower)?, self.must(Role::Upper)?);
+            return Ok(Shape::Intervals { lower, upper });
+        }
+        let time = self.must(Role::Time)?;
+        if self.args.event.is_none() {
+            if let Some(cause) = self.column(Role::Cause)? {
+                return Ok(Shape::Causes { time, cause });
+            }
+        }
+        let event = match self.args.all_events {
+            true => None,
+            false => self.column(Role::Event)?,
+        };
+        if event.is_none() && !self.args.all_events {
+            return Err(Failure::User(format!(
+                "line 1: no column says whether the event came; name it with --event, or say \
+                 --all-events if nothing is censored; the columns are {}",
+                listed(self.header)
+            )));
+        }
+        Ok(Shape::Times { time, event })
+    }
+}
+
+impl<'a> Reading<'a> {
+    fn new(source: &Source<'_>, args: &'a Args) -> Result<Reading<'a>, Failure> {
+        let mut found = Found { args, header: &source.header, used: BTreeMap::new() };
+        let shape = found.shape()?;
+        let (group, stratum) = (found.column(Role::Group)?, found.column(Role::Stratum)?);
+        let columns = found.used;
+        let followed_until = args.followed_until.as_deref().map(columns::instant).transpose();
+        Ok(Reading {
+            args,
+            header: source.header.clone(),
+            shape,
+            group,
+            stratum,
+            followed_until: followed_until
+                .map_err(|what| Failure::User(format!("--followed-until: {what}")))?,
+            data: Data {
+                format: source.format,
+                columns,
+                rows: 0,
+                left_out: BTreeMap::new(),
+                groups: BTreeMap::new(),
+                causes: Vec::new(),
+            },
+        })
+    }
+
+    fn wrong(&self, row: &Row<'_>, index: usize, what: &str) -> Failure {
+        let name = self.header.get(index).map_or("", String::as_str);
+        Failure::User(format!("line {}, column {} (`{}`): {what}", row.line, index + 1, safe(name)))
+    }
+
+    fn take(&mut self, row: &Row<'_>) -> Result<(), Failure> {
+        self.data.rows += 1;
+        let most = match self.shape {
+            Shape::Intervals { .. } => self.args.max_rows.min(MOST_INTERVALS),
+            _ => self.args.max_rows,
+        };
+        if self.data.rows > most {
+            return Err(Failure::User(format!(
+                "line {}: more than {most} rows; every row is kept in memory, --max-rows sets how \
+                 many may be (at most {MOST_INTERVALS} intervals)",
+                row.line
+            )));
+        }
+        for key in &row.unknown {
+            if Role::ALL.iter().any(|role| role.takes(key)) {
+                return Err(Failure::User(format!(
+                    "line {}: `{}` occurs here and in none of the first 1000 rows; put it into the \
+                     first one",
+                    row.line,
+                    safe(key)
+                )));
+            }
+        }
+        let key = (self.name(row, self.stratum)?, self.name(row, self.group)?);
+        match self.shape {
+            Shape::Times { time, event } => {
+                let observation = Observation {
+                    time_ns: self.duration(row, time)?,
+                    event: event.map_or(Ok(true), |index| self.event(row, index))?,
+                };
+                self.push(row, key, observation)
+            }
+            Shape::Intervals { lower, upper } => self.interval(row, key, lower, upper),
+            Shape::Instants { start, stop, outcome } => {
+                self.instants(row, key, start, stop, outcome)
+            }
+            Shape::Causes { time, cause } => self.ending(row, key, time, cause),
+        }
+    }
+
+    fn name(&self, row: &Row<'_>, index: Option<usize>) -> Result<Option<String>, Failure> {
+        let Some(index) = index else { return Ok(None) };
+        match cell(row, index) {
+            "" => Err(self.wrong(row, index, "the group is missing")),
+            name => Ok(Some(name.to_owned())),
+        }
+    }
+
+    fn duration(&self, row: &Row<'_>, index: usize) -> Result<u64, Failure> {
+        columns::duration(cell(row, index), self.args.unit)
+            .map_err(|what| self.wrong(row, index, &what))
+    }
+
+    fn event(&self, row: &Row<'_>, index: usize) -> Result<bool, Failure> {
+        columns::event(cell(row, index), self.args.event_value.as_deref())
+            .map_err(|what| self.wrong(row, index, &what))
+    }
+
+    fn push(&mut self, row: &Row<'_>, key: Key, observation: Observation) -> Result<(), Failure> {
+        if let Sample::Times(times) = self.sample(row, key, || Sample::Times(Vec::new()))? {
+            times.push(observation);
+        }
+        Ok(())
+    }
+
+    fn sample(
+        &mut self,
+        row: &Row<'_>,
+        key: Key,
+        empty: impl FnOnce() -> Sample,
+    ) -> Result<&mut Sample, Failure> {
+        if self.data.groups.len() >= MOST_GROUPS && !self.data.groups.contains_key(&key) {
+            return Err(Failure::User(format!(
+                "line {}: more than {MOST_GROUPS} groups; is --group or --stratum the right column?",
+                row.line
+            )));
+        }
+        Ok(self.data.groups.entry(key).or_insert_with(empty))
+    }
+
+    fn interval(
+        &mut self,
+        row: &Row<'_>,
+        key: Key,
+        lower: usize,
+        upper: usize,
+    ) -> Result<(), Failure> {
+        let lower_ns = self.duration(row, lower)?;
+        let text = cell(row, upper);
+        let never = columns::absent(text)
+            || matches!(text.to_ascii_lowercase().as_str(), "inf" | "+inf" | "infinity");
+        let upper_ns = if never { None } else { Some(self.duration(row, upper)?) };
+        if upper_ns.is_some_and(|end| end < lower_ns) {
+            return Err(self.wrong(row, upper, "the interval ends before it begins"));
+        }
+        let sample = self.sample(row, key, || Sample::Intervals(Vec::new()))?;
+        if let Sample::Intervals(intervals) = sample {
+            intervals.push(Interval { lower_ns, upper_ns });
+        }
+        Ok(())
+    }
+
+    fn ending(
+        &mut self,
+        row: &Row<'_>,
+        key: Key,
+        time: usize,
+        cause: usize,
+    ) -> Result<(), Failure> {
+        let time_ns = self.duration(row, time)?;
+        let text = cell(row, cause);
+        let none = columns::absent(text) || matches!(text, "0" | "censored");
+        let cause = match self.data.causes.iter().position(|known| known == text) {
+            _ if none => 0,
+            Some(index) => index + 1,
+            None if self.data.causes.len() >= MOST_CAUSES => {
+                return Err(self.wrong(row, cause, &format!("more than {MOST_CAUSES} causes")));
+            }
+            None => {
+                self.data.causes.push(text.to_owned());
+                self.data.causes.len()
+            }
+        };
+        let sample = self.sample(row, key, || Sample::Endings(Vec::new()))?;
+        if let Sample::Endings(endings) = sample {
+            endings.push(Ending { time_ns, cause: cause as u32 });
+        }
+        Ok(())
+    }
+
+    fn instants(
+        &mut self,
+        row: &Row<'_>,
+        key: Key,
+        start: usize,
+        stop: Option<usize>,
+        outcome: Option<usize>,
+    ) -> Result<(), Failure> {
+        let at = |index: usize| {
+            columns::instant(cell(row, index)).map_err(|what| self.wrong(row, index, &what))
+        };
+        let began = at(start)?;
+        // An epoch of 0 is how exports write that there is no time.
+        let seen =
+            stop.filter(|index| !columns::absent(cell(row, *index)) && cell(row, *index) != "0");
+        if let Some(index) = seen {
+            let time_ns = u64::try_from(at(index)?.saturating_sub(began))
+                .map_err(|_| self.wrong(row, index, "it was detected before it began"))?;
+            return self.push(row, key, Observation { time_ns, event: true });
+        }
+        let judged = outcome.is_none_or(|index| !cell(row, index).eq_ignore_ascii_case("tbd"));
+        let until = match (judged, self.followed_until) {
+            (true, Some(until)) => until,
+            _ if self.args.undetected == super::Undetected::LeaveOut => {
+                let why = if judged { "no detection time" } else { "not judged (TBD)" };
+                *self.data.left_out.entry(why).or_default() += 1;
+                return Ok(());
+            }
+            (false, _) => {
+                return Err(self.wrong(
+                    row,
+                    outcome.unwrap_or(start),
+                    "not judged, so neither detected nor known to be undetected; leave such rows \
+                     out, counted, with --undetected leave-out",
+                ));
+            }
+            (true, None) => {
+                return Err(self.wrong(
+                    row,
+                    stop.unwrap_or(start),
+                    "no detection time; say until when it was looked for (--followed-until), or \
+                     leave such rows out, counted, with --undetected leave-out: that makes \
+                     detection look faster than it is",
+                ));
+            }
+        };
+        let time_ns = u64::try_from(until.saturating_sub(began))
+            .map_err(|_| self.wrong(row, start, "it began after --followed-until"))?;
+        self.push(row, key, Observation { time_ns, event: false })
+    }
+
+    fn end(self) -> Result<Data, Failure> {
+        if self.data.rows == 0 {
+            return Err(Failure::User("there is a header and no row".to_owned()));
+        }
+        if self.data.groups.is_empty() {
+            return Err(Failure::User(format!("all {} rows were left out", self.data.rows)));
+        }
+        Ok(self.data)
+    }
+}
+
+/// The text of a cell; empty where there is none.
+fn cell<'a>(row: &Row<'a>, index: usize) -> &'a str {
+    row.cells.get(index).copied().flatten().unwrap_or("")
+}

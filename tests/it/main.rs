@@ -6,6 +6,7 @@ mod broken;
 mod configs;
 mod demo;
 mod detector;
+mod estimate;
 mod ledger;
 mod plan;
 mod recipes;

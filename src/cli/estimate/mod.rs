@@ -38,7 +38,7 @@ Exit codes:
 Examples:
   dwell estimate exercise.csv --time hours --unit h --event detected --group team
   dwell estimate vectr.csv --followed-until 2026-11-01T00:00:00Z
-  dwell --json estimate polled.csv --lower lo --upper hi < /dev/null";
+  dwell estimate polled.csv --lower not_yet --upper seen --json";
 
 /// Arguments of `dwell estimate`.
 #[derive(Debug, clap::Args)]

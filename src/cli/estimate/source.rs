@@ -4,7 +4,9 @@
 //! A row is bounded, so that a file of any size is read in constant memory here; how many rows are
 //! kept is the caller's bound. Lines count from 1 and are those of the input.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read};
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
@@ -32,7 +34,7 @@ pub(super) struct Source<'a> {
 }
 
 enum Rows<'a> {
-    Csv(Box<csv::Reader<Box<dyn Read + 'a>>>),
+    Csv(Box<csv::Reader<Bounded<'a>>>, Rc<Cell<usize>>),
     Json { first: Vec<(u64, Map<String, Value>)>, rest: Values<'a> },
 }
 
@@ -56,7 +58,7 @@ impl<'a> Source<'a> {
         mut take: impl FnMut(&Row<'_>) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         match self.rows {
-            Rows::Csv(reader) => each_record(*reader, &self.header, take),
+            Rows::Csv(reader, left) => each_record(*reader, &left, &self.header, take),
             Rows::Json { first, mut rest } => {
                 for (line, object) in first {
                     give(line, &object, &self.header, &mut take)?;
@@ -111,10 +113,14 @@ fn delimited<'a>(head: Vec<u8>, rest: impl Read + 'a, line: u64) -> Result<Sourc
     let delimiter = [b'\t', b';', b','].into_iter().max_by_key(|sign| count(*sign)).unwrap_or(b',');
     // Blank lines before the header are gone; putting them back keeps the line numbers true.
     let blank = vec![b'\n'; usize::try_from(line - 1).unwrap_or(0)];
+    let left = Rc::new(Cell::new(LONGEST_ROW));
     let all: Box<dyn Read + 'a> =
         Box::new(io::Cursor::new(blank).chain(io::Cursor::new(head)).chain(rest));
-    let mut reader = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(all);
-    let names = reader.byte_headers().map_err(|e| csv_failed(&e))?.clone();
+    let mut reader = csv::ReaderBuilder::new()
+        .flexible(true)
+        .delimiter(delimiter)
+        .from_reader(Bounded { input: all, left: Rc::clone(&left) });
+    let names = reader.byte_headers().map_err(|e| csv_failed(&e, line))?.clone();
     let header = names
         .iter()
         .enumerate()
@@ -127,7 +133,7 @@ fn delimited<'a>(head: Vec<u8>, rest: impl Read + 'a, line: u64) -> Result<Sourc
             return Err(user(format!("line {line}, column {column}: a second column `{name}`")));
         }
     }
-    Ok(Source { format: "csv", header, rows: Rows::Csv(Box::new(reader)) })
+    Ok(Source { format: "csv", header, rows: Rows::Csv(Box::new(reader), left) })
 }
 
 fn utf8(cell: &[u8], line: u64, index: usize) -> Result<&str, Failure> {
@@ -135,24 +141,44 @@ fn utf8(cell: &[u8], line: u64, index: usize) -> Result<&str, Failure> {
         .map_err(|_| user(format!("line {line}, column {}: not UTF-8", index + 1)))
 }
 
-fn csv_failed(error: &csv::Error) -> Failure {
+fn csv_failed(error: &csv::Error, line: u64) -> Failure {
     match error.kind() {
+        csv::ErrorKind::Io(e) if e.kind() == io::ErrorKind::InvalidData => too_long(line),
         csv::ErrorKind::Io(e) => unreadable(e),
         _ => user(format!("the CSV cannot be read: {error}")),
     }
 }
 
+/// A reader that fails where a row takes more than is left; an unclosed quote would else swallow the
+/// whole input.
+struct Bounded<'a> {
+    input: Box<dyn Read + 'a>,
+    left: Rc<Cell<usize>>,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        let left = self.left.get().checked_sub(read).ok_or(io::ErrorKind::InvalidData)?;
+        self.left.set(left);
+        Ok(read)
+    }
+}
+
 fn each_record(
-    mut reader: csv::Reader<Box<dyn Read + '_>>,
+    mut reader: csv::Reader<Bounded<'_>>,
+    left: &Cell<usize>,
     header: &[String],
     mut take: impl FnMut(&Row<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut record = csv::ByteRecord::new();
-    while reader.read_byte_record(&mut record).map_err(|e| csv_failed(&e))? {
-        let line = record.position().map_or(0, csv::Position::line);
-        if record.as_slice().len() > LONGEST_ROW {
-            return Err(too_long(line));
+    loop {
+        left.set(LONGEST_ROW);
+        let next = reader.position().line();
+        if !reader.read_byte_record(&mut record).map_err(|e| csv_failed(&e, next))? {
+            return Ok(());
         }
+        let line = record.position().map_or(0, csv::Position::line);
         if record.len() != header.len() {
             let (found, wanted) = (record.len(), header.len());
             return Err(user(format!("line {line}: {found} cells, the header has {wanted}")));
@@ -164,7 +190,6 @@ fn each_record(
             .collect::<Result<Vec<_>, Failure>>()?;
         take(&Row { line, cells, unknown: Vec::new() })?;
     }
-    Ok(())
 }
 
 fn json(mut values: Values<'_>) -> Result<Source<'_>, Failure> {
@@ -232,11 +257,12 @@ struct Values<'a> {
     /// Within an array: whether an object may follow without a comma.
     array: Option<bool>,
     begun: bool,
+    ended: bool,
 }
 
 impl<'a> Values<'a> {
     fn new(input: Box<dyn BufRead + 'a>, line: u64) -> Values<'a> {
-        Values { bytes: input.bytes(), line, column: 0, array: None, begun: false }
+        Values { bytes: input.bytes(), line, column: 0, array: None, begun: false, ended: false }
     }
 
     fn byte(&mut self) -> Result<Option<u8>, Failure> {
@@ -254,7 +280,7 @@ impl<'a> Values<'a> {
     }
 
     fn next(&mut self) -> Result<Option<(u64, Map<String, Value>)>, Failure> {
-        loop {
+        while !self.ended {
             match (self.byte()?, self.array) {
                 (Some(b' ' | b'\t' | b'\r' | b'\n'), _) => {}
                 (Some(b'['), None) if !self.begun => (self.array, self.begun) = (Some(true), true),
@@ -270,13 +296,14 @@ impl<'a> Values<'a> {
                             return Err(self.wrong("nothing may follow the array"));
                         }
                     }
-                    return Ok(None);
+                    self.ended = true;
                 }
                 (None, Some(_)) => return Err(self.wrong("the array does not end; is it whole?")),
-                (None, None) => return Ok(None),
+                (None, None) => self.ended = true,
                 _ => return Err(self.wrong("an object `{...}` is expected here")),
             }
         }
+        Ok(None)
     }
 
     /// The object whose brace was just read.

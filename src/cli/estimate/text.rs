@@ -55,8 +55,9 @@ fn table(answer: &Answer, band: Band) -> Table {
     let mut header = vec!["group".to_owned(), "n (events)".to_owned()];
     let quantiles = answer.groups.iter().any(|g| !g.quantiles.is_empty() || g.turnbull.is_some());
     if quantiles {
+        let bands = answer.groups.iter().any(|g| !g.quantiles.is_empty());
         header.extend(SHOWN.map(|p| match p {
-            0.5 => format!("p50 ({interval} interval)"),
+            0.5 if bands => format!("p50 ({interval} interval)"),
             _ => format!("p{}", p * 100.0),
         }));
     }
@@ -167,17 +168,18 @@ fn comparisons(out: &mut String, answer: &Answer) {
             out.push_str(&format!("\nDo {} groups differ{strata}?\n", test.groups.len()));
         }
         out.push_str(&format!(
-            "  {}: chi-squared {:.4} on {} degrees of freedom, p {}\n",
+            "  {}: chi-squared {:.4} on {} degree{} of freedom, p {}\n",
             test.test,
             test.chi2,
             test.df,
+            if test.df == 1 { "" } else { "s" },
             p_value(test.p)
         ));
     }
 }
 
 fn p_value(p: f64) -> String {
-    if p < 1e-3 { format!("{p:.1e}") } else { format!("{p:.3}") }
+    if p < 1e-3 { format!("{p:.1e}") } else { format!("{p:.4}") }
 }
 
 fn definitions(out: &mut String, answer: &Answer, band: Band) {
@@ -196,7 +198,7 @@ fn definitions(out: &mut String, answer: &Answer, band: Band) {
              for it so far.\n"
         ),
         "turnbull" => "after, by: the interval in which the quantile lies (Turnbull); nothing is \
-                       known within it.\n"
+                       known within it. It is a range of values, not a confidence interval.\n"
             .to_owned(),
         _ => "Share that ended of each cause, the other causes taken into account \
               (Aalen-Johansen).\n"

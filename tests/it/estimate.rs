@@ -1,0 +1,294 @@
+//! `dwell estimate` on the real binary: known data, every kind of input, and input that is wrong.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn estimate(input: impl AsRef<[u8]>, args: &[&str]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dwell"))
+        .args(["estimate", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A refusal may close the pipe before all is written.
+    let _ = child.stdin.take().unwrap().write_all(input.as_ref());
+    child.wait_with_output().unwrap()
+}
+
+fn json(input: impl AsRef<[u8]>, args: &[&str]) -> Value {
+    let output = estimate(input, &[args, &["--json"]].concat());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{error}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text(input: impl AsRef<[u8]>, args: &[&str]) -> String {
+    let output = estimate(input, args);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[track_caller]
+fn refused(input: impl AsRef<[u8]>, args: &[&str], words: &str) {
+    let output = estimate(input, args);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains(words), "{error}\nlacks: {words}");
+    assert!(output.stdout.is_empty());
+}
+
+fn aml() -> Vec<u8> {
+    std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/survival/aml.csv")).unwrap()
+}
+
+fn near(value: &Value, golden: f64) {
+    let found = value.as_f64().unwrap();
+    assert!((found - golden).abs() <= 1e-9 * golden.abs(), "{found}, not {golden}");
+}
+
+#[test]
+fn aml_in_full_precision_is_what_r_says() {
+    let answer = json(aml(), &["--group", "x", "--tau", "30"]);
+    let [maintained, other] = [&answer["groups"][0], &answer["groups"][1]];
+    assert_eq!((&maintained["n"], &other["events"]), (&11.into(), &11.into()));
+    let first = &maintained["curve"][0];
+    near(&first["undetected"], 0.9090909090909091);
+    near(&first["log_log"][1], 0.9866738227);
+    assert_eq!(other["curve"][8]["log_log"], Value::Null, "no band at 0, as in R");
+    let median = &maintained["quantiles"][1];
+    assert_eq!(median["estimate_ns"], 31_000_000_000u64);
+    assert_eq!(median["plain_ns"], serde_json::json!([18_000_000_000u64, 48_000_000_000u64]));
+    assert_eq!(median["log_log_ns"], serde_json::json!([13_000_000_000u64, null]));
+    near(&maintained["restricted_mean"]["mean_ns"], 24.602272727272727e9);
+    near(&answer["comparisons"][0]["chi2"], 3.3963886989776);
+    near(&answer["comparisons"][3]["chi2"], 2.77927954475177);
+    // n = 11 carries a median and no p95, which JSON has and marks.
+    assert_eq!(
+        (&median["shown"], &maintained["quantiles"][4]["shown"]),
+        (&true.into(), &false.into())
+    );
+    assert_eq!(maintained["quantiles"][4]["needs_more"], 48);
+}
+
+#[test]
+fn the_text_refuses_what_the_sample_cannot_carry_and_shows_no_mean_without_its_end() {
+    let plain = text(aml(), &["--group", "x"]);
+    assert!(
+        plain.contains("needs 48 more") && plain.contains("31 s (13 s to not reached)"),
+        "{plain}"
+    );
+    assert!(
+        plain.contains("log-rank: chi-squared 3.3964 on 1 degree of freedom, p 0.0653"),
+        "{plain}"
+    );
+    assert!(!plain.contains("mean up to") && plain.contains("--tau"), "{plain}");
+    let with_tau = text(aml(), &["--group", "x", "--tau", "30", "--band", "plain"]);
+    assert!(with_tau.contains("mean up to 30 s") && with_tau.contains("31 s (18 s to 48 s)"));
+    let beyond = text(aml(), &["--group", "x", "--tau", "1000"]);
+    assert!(beyond.contains("nobody was followed that long"), "{beyond}");
+    assert!(text("time,event\n1,1\n", &[]).contains("needs 4 more"));
+}
+
+#[test]
+fn csv_and_both_kinds_of_json_say_the_same() {
+    let csv = "\u{feff}time;event;group\r\n1.5;1;a\r\n2;0;a\r\n3;yes;b\r\n";
+    let rows = [
+        r#"{"time": 1.5, "event": 1, "group": "a"}"#,
+        r#"{"time": 2, "event": false, "group": "a"}"#,
+        r#"{"time": "3", "event": "yes", "group": "b"}"#,
+    ];
+    let wanted = json(csv, &[])["groups"].clone();
+    assert_eq!(wanted.as_array().unwrap().len(), 2);
+    assert_eq!(json(rows.join("\n"), &[])["groups"], wanted);
+    assert_eq!(json(format!("\n [{}]\n", rows.join(",\n")), &[])["groups"], wanted);
+}
+
+#[test]
+fn intervals_are_turnbulls_and_the_masses_are_the_rational_ones() {
+    let answer = json("lower,upper\n0,2\n0,3\n2,4\n3,5\n3,inf\n5,8\n6,8\n7,10\n8,\n10,NA\n", &[]);
+    let turnbull = &answer["groups"][0]["turnbull"];
+    let masses: Vec<f64> = turnbull["masses"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|cell| cell["mass"].as_f64().unwrap())
+        .collect();
+    for (found, golden) in masses.iter().zip([1.0 / 5.0, 8.0 / 35.0, 12.0 / 35.0, 8.0 / 35.0]) {
+        assert!((found - golden).abs() < 1e-8, "{masses:?}");
+    }
+    assert!((turnbull["log_likelihood"].as_f64().unwrap() + 12.556969690525058).abs() < 1e-9);
+}
+
+#[test]
+fn causes_that_compete_are_aalen_johansens() {
+    let rows = "time,cause\n1,rule\n2,closed\n2.5,rule\n3,0\n4,rule\n5,closed\n6,rule\n7,\n8,closed\n9,rule\n";
+    let answer = json(rows, &[]);
+    let last = |i: usize| {
+        let steps = answer["groups"][0]["incidence"][i]["steps"].as_array().unwrap();
+        steps.last().unwrap()["incidence"].as_f64().unwrap()
+    };
+    assert!((last(0) - 0.6083333333).abs() < 1e-9 && (last(1) - 0.3916666667).abs() < 1e-9);
+}
+
+#[test]
+fn vectr_rows_without_a_detection_are_never_dropped_in_silence() {
+    let rows = "attackStart,attackStop,detectionTime,outcome\n\
+                1700000000,1700000300,1700000060,Alerted\n\
+                1700000000000,1700000300000,,None\n\
+                2023-11-14T22:13:20Z,,0,TBD\n";
+    refused(rows, &[], "line 3, column 3 (`detectionTime`): no detection time; say until when");
+    refused(rows, &["--followed-until", "1700003600"], "line 4, column 4 (`outcome`): not judged");
+    let both = ["--followed-until", "1700003600", "--undetected", "leave-out"];
+    let answer = json(rows, &both);
+    assert_eq!((&answer["groups"][0]["n"], &answer["groups"][0]["events"]), (&2.into(), &1.into()));
+    assert_eq!(answer["left_out"]["not judged (TBD)"], 1);
+    assert_eq!(answer["groups"][0]["curve"][0]["time_ns"], 60_000_000_000u64);
+    let out = text(rows, &["--undetected", "leave-out"]);
+    assert!(
+        out.contains("1 left out: no detection time") && out.contains("faster than it is"),
+        "{out}"
+    );
+    refused(rows, &["--followed-until", "1600000000"], "it began after --followed-until");
+}
+
+#[test]
+fn attire_steps_are_undetected_until_somebody_adds_when_they_were() {
+    let log = r#"{"attire-version": "1.1", "execution-data": {"execution-id": "x"}, "procedures": [
+      {"procedure-name": "Dump", "mitre-technique-id": "T1003", "steps": [
+        {"order": 1, "time-start": "2026-01-02T03:04:05.000Z", "time-stop": "2026-01-02T03:04:09.000Z"}]},
+      {"procedure-name": "Move", "mitre-technique-id": "T1021", "steps": [
+        {"order": 1, "time-start": "2026-01-02T03:05:05.000Z", "time-stop": "2026-01-02T03:05:06.000Z",
+         "detection-time": "2026-01-02T03:06:05Z"}]}]}"#;
+    refused(log, &[], "no detection time; say until when it was looked for");
+    let args = ["--followed-until", "2026-01-03T00:00:00Z", "--group", "procedure-name"];
+    let answer = json(log, &args);
+    assert_eq!(answer["format"], "attire");
+    assert_eq!(
+        (&answer["groups"][0]["group"], &answer["groups"][0]["events"]),
+        (&"Dump".into(), &0.into())
+    );
+    assert_eq!(answer["groups"][1]["curve"][0]["time_ns"], 60_000_000_000u64);
+    let ran = json(log, &["--start", "time-start", "--stop", "time-stop"]);
+    assert_eq!(ran["groups"][0]["events"], 2, "asked for, an execution's own length");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_line_and_column() {
+    for (input, args, words) in [
+        ("", &[][..], "the input is empty"),
+        (" \n\n", &[], "the input is empty"),
+        ("time,event\n", &[], "there is a header and no row"),
+        ("[]", &[], "line 1: --time must name a column"),
+        ("time,event\n1,1\n-2,0\n", &[], "line 3, column 1 (`time`): `-2` is negative"),
+        ("time,event\n1,1\nNaN,0\n", &[], "line 3, column 1 (`time`): `NaN` is no duration"),
+        ("time,event\n1,1\n1e400,0\n", &[], "line 3, column 1 (`time`): `1e400` is no duration"),
+        ("time,event\n1e12,1\n", &[], "longer than 292 years"),
+        ("time,event\nsoon,1\n", &[], "`soon` is no number"),
+        ("time,event\n,1\n", &[], "line 2, column 1 (`time`): a duration is missing"),
+        ("time,event\n1,\n", &[], "line 2, column 2 (`event`): whether the event came is missing"),
+        ("time,event\n1,2\n", &[], "say what stands for an event with --event-value"),
+        ("time,event\n1,1\n2\n", &[], "line 3: 1 cells, the header has 2"),
+        ("time,event\n1,1\n2,1,1\n", &[], "line 3: 3 cells, the header has 2"),
+        ("time,time\n1,1\n", &[], "line 1, column 2: a second column `time`"),
+        ("time,event,group\n1,1,\n", &[], "line 2, column 3 (`group`): the group is missing"),
+        ("time,seen\n1,1\n", &[], "name it with --event, or say --all-events"),
+        ("tme,event\n1,1\n", &["--time", "time"], "did you mean `tme`?"),
+        (
+            "lower,upper\n3,2\n",
+            &[],
+            "line 2, column 2 (`upper`): the interval ends before it begins",
+        ),
+        ("lower,upper\n-1,2\n", &[], "`-1` is negative"),
+        ("{\"time\": 1, \"event\": 1}\n{\"time\": 1 \"event\": 1}\n", &[], "line 2, column 12"),
+        ("[{\"time\": 1, \"event\": 1}", &[], "the array does not end"),
+        ("[1, 2]", &[], "line 1, column 2: an object `{...}` is expected here"),
+        ("{\"time\": 1", &[], "the object of line 1 does not end"),
+        (
+            "start,detected_at\n5,3\n",
+            &[],
+            "line 2, column 2 (`detected_at`): it was detected before",
+        ),
+        ("start,detected_at\n2026-01-01 10:00:00,3\n", &[], "is no instant"),
+        ("time,event\n1,1\n", &["--tau=-1"], "--tau"),
+        ("time,event\n1,1\n", &["--confidence", "1"], "--confidence"),
+    ] {
+        refused(input, args, words);
+    }
+    refused(b"time,event\n1,\xff\n", &[], "line 2, column 2: not UTF-8");
+    refused(b"\xff\xfet\0", &[], "UTF-16");
+    refused(b"time,ev\xff\n1,1\n", &[], "line 1, column 2: not UTF-8");
+    let later = format!(
+        "{}{{\"time\":1,\"event\":1,\"group\":\"b\"}}\n",
+        "{\"time\":1,\"event\":1}\n".repeat(1000)
+    );
+    refused(later, &[], "line 1001: `group` occurs here and in none of the first 1000 rows");
+}
+
+#[test]
+fn little_data_is_no_number_and_no_panic() {
+    for input in
+        ["time,event\n5,0\n", "time,event\n5,0\n6,0\n", "time,event\n0,1\n", "time,event\n0,0\n"]
+    {
+        let answer = json(input, &["--tau", "3"]);
+        assert_eq!(answer["groups"][0]["quantiles"][1]["shown"], false);
+        text(input, &["--tau", "3"]);
+    }
+    let censored = format!("time,event,group\n{}", "5,0,a\n6,0,b\n".repeat(70));
+    let answer = json(&censored, &[]);
+    assert_eq!(answer["comparisons"], serde_json::json!([]));
+    assert!(text(&censored, &[]).contains("not reached"));
+    text("lower,upper\n5,\n", &[]);
+    text("time,cause\n5,\n", &[]);
+}
+
+#[test]
+fn foreign_names_are_inert() {
+    let rows = "time,event,group\n1,1,\u{1b}[2Jevil\u{202e}\n2,1,b\n";
+    for args in [&[][..], &["--json"]] {
+        let out = text(rows, args);
+        assert!(!out.contains(['\u{1b}', '\u{202e}']), "{out:?}");
+    }
+}
+
+/// Feeds a pattern for as long as it is taken, at most so many bytes; says how many were taken.
+fn flood(head: &str, pattern: &str, args: &[&str]) -> (Output, u64) {
+    const MOST: u64 = 10_000_000_000;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dwell"))
+        .args(["estimate", "-"])
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    let block = pattern.repeat(65_536 / pattern.len());
+    let mut taken = 0;
+    pipe.write_all(head.as_bytes()).unwrap();
+    while taken < MOST && pipe.write_all(block.as_bytes()).is_ok() {
+        taken += block.len() as u64;
+    }
+    drop(pipe);
+    (child.wait_with_output().unwrap(), taken)
+}
+
+#[test]
+fn ten_gigabytes_are_refused_at_the_limit_and_not_read_to_their_end() {
+    for (head, pattern, words) in [
+        ("time,event\n", "12.5,1\n", "line 200002: more than 200000 rows"),
+        ("time,event\n\"", "12.5,1\n", "line 2: this row is longer than 16 MiB"),
+        ("", "x", "line 1: this row is longer than 16 MiB"),
+        ("{\"time\":1,\"a\":\"", "x", "line 1: this row is longer than 16 MiB"),
+        ("", "{\"time\":1,\"event\":1}\n", "line 200001: more than 200000 rows"),
+    ] {
+        let (output, taken) = flood(head, pattern, &["--max-rows", "200000"]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains(words), "{error}");
+        assert!(taken < 64 << 20, "{taken} bytes were taken");
+    }
+}

@@ -65,7 +65,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     );
     let running = place::Detector::start(&detector)?;
     let done = carry_out(&campaign)?;
-    let checks = held_against_truth(&folder, &done, api)?;
+    let checks = held_against_truth(&folder, &done)?;
     drop(running);
     let model = super::report::build(&folder.join("dwell.db"), None, None, Some(&done.keys))?;
     place::write(&folder.join("report.html"), &render(&model, Format::Html, 100))?;
@@ -80,12 +80,14 @@ struct Done {
     assessment: Assessment,
     rows: Vec<Row>,
     keys: Arc<KeyRing>,
+    ledger: std::path::PathBuf,
 }
 
 /// The campaign, as `dwell run` carries it out.
 fn carry_out(campaign: &Path) -> Result<Done, Failure> {
     let config = crate::config::load(campaign)
         .map_err(|e| Failure::Bug(format!("the demo's own configuration is refused: {e}")))?;
+    let ledger = config.ledger.clone();
     let mut session = Session::prepare(config)?;
     let orders = Orders::default();
     signals::install(session.runtime.handle(), &orders)
@@ -100,7 +102,7 @@ fn carry_out(campaign: &Path) -> Result<Done, Failure> {
     if orders.stop.is_ordered() {
         return Err(Failure::Environment("stopped before it was complete".into()));
     }
-    Ok(Done { assessment: result?, rows: watching.rows, keys })
+    Ok(Done { assessment: result?, rows: watching.rows, keys, ledger })
 }
 
 /// Keeps the run's rows and shows how it goes.
@@ -128,16 +130,14 @@ impl Observer for Watching {
     }
 }
 
-fn held_against_truth(
-    folder: &Path,
-    done: &Done,
-    api: std::net::SocketAddr,
-) -> Result<Vec<Check>, Failure> {
+fn held_against_truth(folder: &Path, done: &Done) -> Result<Vec<Check>, Failure> {
     let truth = Truth::read(&folder.join("truth.jsonl"))?;
     let scanner = Scanner::new(Arc::clone(&done.keys));
     let tokens = |text: &str| scanner.tokens_in(text.as_bytes()).0;
-    let explainer = explain::Explainer::new(api)?;
-    let explain = |canary: TokenId| explainer.explain(canary, &done.assessment, &done.rows);
+    let explainer = explain::Explainer::new(&done.ledger, &done.keys)?;
+    let explain = |canary: TokenId| {
+        explainer.explain(canary).unwrap_or_else(|failure| vec![failure.to_string()])
+    };
     Ok(compare::compare(&Evidence {
         rows: &done.rows,
         assessment: &done.assessment,
@@ -250,6 +250,7 @@ fn closing(folder: &Path, checks: &[Check]) -> String {
         "{verdict}\nThis is the time for these event shapes, entering at these points, to reach these \
          rules. It is not an estimate for a whole breach.\n\nNext:\n  \
          the report               {place}/report.html\n  \
+         why one was missed       dwell explain -c {place}/dwell.toml 1.4\n  \
          the configuration        {place}/dwell.toml\n  \
          what really happened     {place}/truth.jsonl\n  \
          your own pipeline        dwell init"

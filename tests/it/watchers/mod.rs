@@ -2,6 +2,7 @@
 
 mod files;
 mod hooks;
+mod polls;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};

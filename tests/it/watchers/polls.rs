@@ -1,0 +1,220 @@
+//! Polling against answers that are slow, broken in the middle, endless, packed, or none at all.
+
+use std::sync::Mutex;
+
+use super::*;
+
+type Script = Arc<Mutex<dyn FnMut(&str, &mut TcpStream) + Send>>;
+
+/// Answers each request, on a thread of its own, as the script says.
+fn scripted(script: impl FnMut(&str, &mut TcpStream) + Send + 'static) -> u16 {
+    let script: Script = Arc::new(Mutex::new(script));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let script = script.clone();
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+            let _ = stream.set_write_timeout(Some(Duration::from_secs(5)));
+            let mut request = [0; 8192];
+            let read = stream.read(&mut request).unwrap_or(0);
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            script.lock().unwrap()(&text, &mut stream);
+        }
+    });
+    port
+}
+
+fn settings(port: u16, timeout: &str) -> String {
+    format!(
+        "type='poll'\nurl='http://127.0.0.1:{port}'\ndialect='reference-detector-search'\n\
+         every='100ms'\ntimeout='{timeout}'"
+    )
+}
+
+fn hit(bench: &Bench, serial: u32) -> String {
+    format!(r#"{{"id":"{serial}","document":{{"user":"{}"}}}}"#, bench.token(serial))
+}
+
+fn blinds(bench: &Bench) -> Vec<dwell::ledger::Blind> {
+    let blind = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
+    bench.rows().into_iter().filter_map(blind).collect()
+}
+
+fn looks(bench: &Bench) -> usize {
+    bench.rows().iter().filter(|r| matches!(r, Row::Look(_))).count()
+}
+
+#[test]
+fn a_look_whose_later_page_fails_does_not_count_and_its_hits_do() {
+    let bench = Bench::new(3);
+    let pages = [hit(&bench, 0), hit(&bench, 1), hit(&bench, 2)];
+    let broken = Arc::new(AtomicBool::new(true));
+    let now_broken = broken.clone();
+    let asked_second = Arc::new(AtomicBool::new(false));
+    let second = asked_second.clone();
+    let port = scripted(move |request, stream| {
+        let line = request.lines().next().unwrap_or("").to_owned();
+        let body = request.split("\r\n\r\n").nth(1).unwrap_or("");
+        let later = line.contains("page-2") || body.contains("page-2");
+        let answer = match (later, now_broken.load(Ordering::SeqCst)) {
+            (false, true) => ok(&format!(r#"{{"records":[{}],"next":"page-2"}}"#, pages[0])),
+            (false, false) => {
+                ok(&format!(r#"{{"records":[{},{}],"next":"page-2"}}"#, pages[0], pages[1]))
+            }
+            (true, true) => {
+                second.store(true, Ordering::SeqCst);
+                failed("503 Service Unavailable")
+            }
+            (true, false) => ok(&format!(r#"{{"records":[{}],"next":null}}"#, pages[2])),
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let (running, ready) = bench.start_unready(&settings(port, "1s"));
+    until("the first page's hit is there", || bench.sighted() == [0]);
+    until("the second page was asked for", || asked_second.load(Ordering::SeqCst));
+    until("the span is open", || !blinds(&bench).is_empty());
+    assert_eq!(looks(&bench), 0, "half a look is none");
+    assert!(!ready.load(Ordering::SeqCst), "no starting position without a whole look");
+    broken.store(false, Ordering::SeqCst);
+    until("the other pages are read", || bench.sighted().len() == 3);
+    until("a look counts", || looks(&bench) > 0);
+    running.stop();
+    assert_eq!(sorted(bench.sighted()), numbers(3));
+    assert_eq!(bench.strays(StrayClass::Duplicate), 0, "the first page's hit counts once");
+}
+
+#[test]
+fn slow_endless_and_packed_answers_end_within_their_limits() {
+    let bench = Bench::new(1);
+    let mode = Arc::new(Mutex::new(0));
+    let mode_now = mode.clone();
+    let port = scripted(move |_, stream| {
+        let head = "HTTP/1.1 200 OK\r\nconnection: close\r\n";
+        let _ = match *mode_now.lock().unwrap() {
+            0 => stream.write_all(ok(r#"{"records":[],"next":null}"#).as_bytes()),
+            // Nothing at all, for longer than the limit.
+            1 => {
+                std::thread::sleep(Duration::from_millis(900));
+                Ok(())
+            }
+            // A byte now and then: each arrives in time, the whole does not.
+            2 => {
+                let _ = stream.write_all(format!("{head}content-length: 1000\r\n\r\n").as_bytes());
+                (0..12).try_for_each(|_| {
+                    std::thread::sleep(Duration::from_millis(80));
+                    stream.write_all(b" ")
+                })
+            }
+            // Chunks without end.
+            3 => {
+                let _ = stream
+                    .write_all(format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes());
+                let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
+                (0..16_384).try_for_each(|_| stream.write_all(chunk.as_bytes()))
+            }
+            // Ten bytes that would become ten gigabytes: nothing is unpacked that was not asked for.
+            4 => stream.write_all(
+                format!("{head}content-encoding: gzip\r\ncontent-length: 4\r\n\r\n\x1f\u{8b}x")
+                    .as_bytes(),
+            ),
+            // A header without end.
+            _ => {
+                let field = format!("x-y: {}\r\n", "z".repeat(1 << 16));
+                let _ = stream.write_all(head.as_bytes());
+                (0..1024).try_for_each(|_| stream.write_all(field.as_bytes()))
+            }
+        };
+    });
+    let running = bench.start(&settings(port, "500ms"));
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let before = resident();
+    for fault in 1..=5 {
+        *mode.lock().unwrap() = fault;
+        let opened = 2 * fault - 1;
+        until("the span opens", || blinds(&bench).len() == opened);
+        *mode.lock().unwrap() = 0;
+        until("the span closes", || blinds(&bench).len() == opened + 1);
+        let closed = blinds(&bench)[opened].clone();
+        assert!(closed.recovered && closed.to.is_some(), "{fault}: {}", closed.reason);
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 256 << 20, "{grown} bytes more than before");
+    running.stop();
+}
+
+#[test]
+fn a_target_that_asks_for_quiet_is_left_alone() {
+    let bench = Bench::new(1);
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = times.clone();
+    let port = scripted(move |_, stream| {
+        let mut times = noted.lock().unwrap();
+        times.push(Instant::now());
+        let answer = match times.len() {
+            1 => ok(r#"{"records":[],"next":null}"#),
+            2 => "HTTP/1.1 429 Too Many Requests\r\nretry-after: 2\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".to_owned(),
+            _ => ok(r#"{"records":[],"next":null}"#),
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    });
+    let running = bench.start(&settings(port, "1s"));
+    until("it asks again", || times.lock().unwrap().len() >= 3);
+    running.stop();
+    let times = times.lock().unwrap();
+    let quiet = times[2] - times[1];
+    assert!(quiet >= Duration::from_millis(1900), "{quiet:?}");
+    assert!(times[1] - times[0] < Duration::from_millis(1500), "only where it was asked for");
+}
+
+/// The SIEM is gone and comes back with what happened meanwhile: nobody was blind. It is gone for
+/// good: the span stays open, also for the next run.
+#[test]
+fn an_outage_is_made_good_or_stays_open() {
+    let bench = Bench::new(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let serve = |listener: TcpListener, body: String, stop: Arc<AtomicBool>| {
+        listener.set_nonblocking(true).unwrap();
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                match listener.accept() {
+                    Ok((mut stream, _)) => {
+                        let _ = stream.set_nonblocking(false);
+                        let _ = stream.read(&mut [0; 4096]);
+                        let _ = stream.write_all(ok(&body).as_bytes());
+                    }
+                    Err(_) => std::thread::sleep(Duration::from_millis(5)),
+                }
+            }
+        })
+    };
+    let down = Arc::new(AtomicBool::new(false));
+    let first = serve(listener, r#"{"records":[],"next":null}"#.into(), down.clone());
+    let running = bench.start(&settings(port, "1s"));
+    down.store(true, Ordering::SeqCst);
+    first.join().unwrap();
+    until("the outage is seen", || blinds(&bench).len() == 1);
+    assert!(!blinds(&bench)[0].ours, "{}", blinds(&bench)[0].reason);
+    // The same port again, as a restarted SIEM would have.
+    let again = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let gone = Arc::new(AtomicBool::new(false));
+    let body = format!(r#"{{"records":[{}],"next":null}}"#, hit(&bench, 0));
+    let second = serve(again, body, gone.clone());
+    until("it caught up", || bench.sighted() == [0] && blinds(&bench).len() == 2);
+    assert!(blinds(&bench)[1].recovered, "catching up is not blind");
+    gone.store(true, Ordering::SeqCst);
+    second.join().unwrap();
+    until("it is gone for good", || blinds(&bench).len() == 3);
+    running.stop();
+    let open = blinds(&bench)[2].clone();
+    assert!(open.to.is_none() && !open.recovered && !open.ours);
+    let (running, ready) = bench.start_unready(&settings(port, "1s"));
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!ready.load(Ordering::SeqCst));
+    running.stop();
+    assert_eq!(blinds(&bench).len(), 3, "the same span, still open");
+}

@@ -17,6 +17,19 @@
 //! Not found by a scan: a token whose needle itself is percent-encoded, JSON-escaped or in mixed
 //! case. `verify` understands those; pipelines that rewrite letters are not known.
 
+//!
+//! # Grades
+//!
+//! A sighting is tied to a canary by its exact token and by nothing else. The two weaker grades that a row
+//! can name, a leased identity and a field in a time window, are read and never written, and the fold
+//! leaves such rows out. The reason is that neither can be made sound from what is known here: an
+//! alert that holds only a fixed decoy identity is ours when exactly one canary held that identity,
+//! *and* nobody else used it meanwhile, and a decoy is planted so that somebody else will use it. A
+//! measurement that took such an alert for its own would hide the very intruder whom the decoy is for. So
+//! recipes carry the token in a field that survives their rule's aggregation, which lint demands;
+//! an alert that shows only the identity leaves its canary missed at `detected`, with `ingested` as
+//! its last stage.
+
 mod stream;
 
 pub use stream::Stream;

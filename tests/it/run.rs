@@ -402,3 +402,67 @@ fn a_ledger_whose_writer_died_before_its_first_commit_is_made_anew() {
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(site.outcomes().0, BTreeMap::from([("detected".to_owned(), 2)]));
 }
+
+/// An alert whose every text is meant for a terminal, a browser or a spreadsheet, posted to a webhook:
+/// it detects, and nothing that dwell prints of it is alive.
+#[test]
+fn a_hostile_alert_is_counted_and_inert_in_every_format() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let watcher = format!(
+        "type = \"webhook\"\nlisten = \"127.0.0.1:{port}\"\npath = \"/hook\"\ndialect = \"json\"\n\
+         auth = {{ type = \"none\" }}"
+    );
+    let site = Site::new(&Setup { count: 1, window: "1s", watcher, ..Setup::default() });
+    let run = site.start(&["run"]);
+    let begin = Instant::now();
+    let line = loop {
+        assert!(begin.elapsed() < Duration::from_secs(20), "nothing was injected");
+        let text = std::fs::read_to_string(site.path("auth.log")).unwrap();
+        match text.lines().next() {
+            Some(line) if text.ends_with('\n') => break line.to_owned(),
+            _ => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let evil = "=cmd|' /C calc'!A0<script>alert(1)</script>\u{1b}[31m\u{1b}]52;c;eA==\u{7}\u{0}\u{202e}\r\n,\"x";
+    let alert = serde_json::json!({
+        "id": evil, "rule": {"id": evil, "name": evil}, "message": line, evil: evil,
+    });
+    let body = alert.to_string();
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+    let done = run.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let rows = site.dwell(&["ledger", "export"]);
+    let canary = String::from_utf8_lossy(&rows.stdout);
+    assert!(
+        canary.contains("u202e") || canary.contains('\u{202e}'),
+        "the ledger keeps what it was"
+    );
+    let mut printed = vec![done.stderr];
+    for format in ["text", "html", "json", "csv", "junit"] {
+        let report = site.dwell(&["report", "--format", format]);
+        assert_eq!(report.status.code(), Some(0), "{format}");
+        printed.push(report.stdout);
+    }
+    let token = line.split(|c: char| !c.is_ascii_alphanumeric()).find(|w| w.len() == 16).unwrap();
+    let told = site.dwell(&["explain", token]);
+    assert!(told.status.code() == Some(0), "{}", String::from_utf8_lossy(&told.stderr));
+    printed.push(told.stdout);
+    for page in printed {
+        let text = String::from_utf8(page).unwrap();
+        let alive =
+            |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
+        let found = text.chars().find(|c| alive(*c));
+        assert_eq!(found, None, "{:?} in {text}", found);
+        let markup = text.starts_with("<!") || text.starts_with("<?");
+        assert!(!(markup && text.contains("<script>alert")), "{text}");
+        assert!(!text.lines().any(|line| line.starts_with("=cmd")), "{text}");
+    }
+}

@@ -172,6 +172,11 @@ fn seen_in_time_is_detected() {
     rows.push(Row::Sighting(sighting(1, 4.0, "rule")));
     let (canary, verdict) = verdict(rows, 50.0);
     assert_eq!(verdict.outcome, Outcome::Detected);
+    let mut weaker = delivered();
+    for grade in [Grade::Identity, Grade::Window] {
+        weaker.push(Row::Sighting(SightingRow { grade, ..sighting(1, 4.0, "rule") }));
+    }
+    assert_ne!(verdict_of(plan("file", None), weaker, 50.0).1.outcome, Outcome::Detected);
     assert_eq!(verdict.ttd, Some(Interval { lower_ns: 4 * S as u64, upper_ns: 4 * S as u64 }));
     assert_eq!(canary.last_stage, Stage::Detected);
     assert_eq!(verdict.censored_at_ns, None);

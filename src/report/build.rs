@@ -31,7 +31,7 @@ impl ReportModel {
     /// Builds the model. Pure: the same assessment gives the same model.
     pub fn build(assessment: &Assessment, beside: &Beside<'_>) -> ReportModel {
         let routes: Vec<RouteReport> =
-            assessment.routes.iter().map(|r| route(r, assessment.cut)).collect();
+            assessment.routes.iter().map(|r| route(r, assessment)).collect();
         let expectations: Vec<(&RouteReport, &ExpectationReport)> =
             routes.iter().flat_map(|r| r.expectations.iter().map(move |e| (r, e))).collect();
         let met = expectations.iter().filter(|(_, e)| e.objective == "met").count() as u32;
@@ -59,6 +59,7 @@ impl ReportModel {
             limit: HONEST_LIMIT.to_owned(),
             inventory: NO_INVENTORY.to_owned(),
             evidence: evidence(assessment, beside),
+            histograms: histograms(assessment),
             canaries: rows(assessment, beside),
             routes,
         }
@@ -72,7 +73,8 @@ pub(super) fn rfc3339(wall_ns: i64) -> String {
         .unwrap_or_else(|_| "beyond the calendar".to_owned())
 }
 
-fn route(view: &RouteView, cut: i64) -> RouteReport {
+fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
+    let context = (assessment.cut, assessment.watchers.as_slice());
     let mut withdrawn = BTreeMap::new();
     for entry in &view.withdrawn {
         *withdrawn.entry(entry.reason.clone()).or_insert(0) += u64::from(entry.slots);
@@ -101,17 +103,40 @@ fn route(view: &RouteView, cut: i64) -> RouteReport {
             .expectations
             .iter()
             .enumerate()
-            .map(|(index, plan)| expectation::report(view, index, plan, cut))
+            .map(|(index, plan)| expectation::report(view, index, plan, context))
             .collect(),
     }
 }
 
-fn stages(view: &RouteView) -> Vec<StageReport> {
+fn by_stage(view: &RouteView) -> BTreeMap<Stage, StageHistogram> {
     let mut by_stage: BTreeMap<Stage, StageHistogram> = BTreeMap::new();
     for time in view.canaries.iter().flat_map(|c| &c.stages) {
         by_stage.entry(time.stage).or_default().record(time.since_submission.upper_ns);
     }
     by_stage
+}
+
+fn histograms(assessment: &Assessment) -> HistogramLog {
+    let began_ns = assessment.runs.first().map_or(assessment.cut, |run| run.at.wall_ns);
+    let entry = |name: String, histogram: &StageHistogram| {
+        Some((name, histogram.max_ns()?, histogram.encoded()?))
+    };
+    let mut entries = Vec::new();
+    for view in &assessment.routes {
+        for (stage, histogram) in by_stage(view) {
+            entries.extend(entry(format!("{}/{}", view.plan.name, stage.name()), &histogram));
+        }
+    }
+    entries.extend(entry("lateness".to_owned(), &late(assessment)));
+    HistogramLog {
+        began_ns,
+        length_ns: assessment.cut.saturating_sub(began_ns).max(0).unsigned_abs(),
+        entries,
+    }
+}
+
+fn stages(view: &RouteView) -> Vec<StageReport> {
+    by_stage(view)
         .iter()
         .filter_map(|(stage, histogram)| {
             Some(StageReport { stage: stage.name().to_owned(), spread: spread(histogram)? })
@@ -131,13 +156,17 @@ pub(super) fn spread(histogram: &StageHistogram) -> Option<Spread> {
 }
 
 fn lateness(assessment: &Assessment) -> Option<Spread> {
+    spread(&late(assessment))
+}
+
+fn late(assessment: &Assessment) -> StageHistogram {
     let mut histogram = StageHistogram::new();
     for canary in assessment.routes.iter().flat_map(|r| &r.canaries) {
         if let Some(late) = canary.late_ns {
             histogram.record(late.max(0).unsigned_abs());
         }
     }
-    spread(&histogram)
+    histogram
 }
 
 fn hours(assessment: &Assessment) -> Vec<u8> {

@@ -1,40 +1,43 @@
 //! One expectation's numbers: distribution, share, objective, verdict.
 
-use super::claim;
 use super::model::*;
-use super::words::{duration, percent};
+use super::times::{Decided, distribution};
+use super::words::{duration, percent, percent_up};
+use super::{claim, notes};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, RouteView, Verdict};
-use crate::ledger::ExpectationPlan;
+use crate::ledger::{ExpectationPlan, WatcherPlan};
 use crate::stats::histogram::StageHistogram;
 use crate::stats::proportion::{canaries_needed, clopper_pearson, lower_limit, upper_limit};
 use crate::stats::survival::{Band, Curve, Observation};
 
 /// Confidence of every interval that a report shows.
-const CONFIDENCE: f64 = 0.95;
+pub(super) const CONFIDENCE: f64 = 0.95;
 /// Quantiles that a report shows.
-const QUANTILES: [f64; 3] = [0.5, 0.9, 0.95];
+pub(super) const QUANTILES: [f64; 3] = [0.5, 0.9, 0.95];
 
 /// Everything about one expectation of one route.
 pub(super) fn report(
     view: &RouteView,
     index: usize,
     plan: &ExpectationPlan,
-    cut: i64,
+    (cut, watchers): (i64, &[WatcherPlan]),
 ) -> ExpectationReport {
-    let decided: Vec<(&CanaryView, &Verdict)> =
+    let decided: Vec<Decided<'_>> =
         view.canaries.iter().filter_map(|c| Some((c, c.verdicts.get(index)?))).collect();
     let count = |test: &dyn Fn(&CanaryView, &Verdict) -> bool| {
         decided.iter().filter(|(c, v)| test(c, v)).count() as u64
     };
     let share = share(&decided, plan, cut);
-    let ttd = distribution(&decided);
+    let resolution = watchers.iter().filter(|w| plan.watchers.contains(&w.name));
+    let resolution_ns = resolution.map(|w| w.resolution_ns).max().unwrap_or(0);
+    let ttd = distribution(&decided, plan.deadline_ns, resolution_ns);
     let claim = claim::judge(view, index, plan, cut);
     let judged = objective(plan, &share, &decided);
     let (objective, objective_words) = claim::applied(judged, plan, claim.as_ref());
     let verdict = in_words(plan, &ttd, &share, &decided);
     let outcomes =
         view.counts(index).into_iter().map(|(outcome, n)| (outcome.name().to_owned(), n)).collect();
-    ExpectationReport {
+    let mut report = ExpectationReport {
         name: plan.name.clone(),
         stage: plan.stage.name().to_owned(),
         watchers: plan.watchers.clone(),
@@ -53,11 +56,15 @@ pub(super) fn report(
         objective: objective.to_owned(),
         objective_words,
         verdict,
-    }
+        floor_limited: None,
+        notes: Vec::new(),
+    };
+    report.notes = notes::of(&report);
+    report
 }
 
 /// The survival observation of one canary, if it may enter.
-fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
+pub(super) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
     if canary.delivery != Delivery::Proven {
         return None;
     }
@@ -68,87 +75,7 @@ fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
     }
 }
 
-fn distribution(decided: &[(&CanaryView, &Verdict)]) -> TtdReport {
-    let observations: Vec<Observation> =
-        decided.iter().filter_map(|(c, v)| observation(c, v)).collect();
-    let curve = Curve::fit(&observations);
-    let polled = decided.iter().any(|(_, v)| v.polled);
-    let n = curve.subjects();
-    let quantiles = QUANTILES
-        .iter()
-        .map(|p| {
-            let needed = canaries_needed(*p, CONFIDENCE, 0).unwrap_or(u64::MAX);
-            QuantileReport {
-                p: *p,
-                value: (n >= needed).then(|| curve.quantile(*p, Band::LogLog, CONFIDENCE)),
-                needs_more: needed.saturating_sub(n),
-            }
-        })
-        .collect();
-    TtdReport {
-        n,
-        events: curve.events(),
-        followed_ns: observations.iter().map(|o| o.time_ns).max().unwrap_or(0),
-        label: match polled {
-            true => "upper bound on the time to detect (polled)".to_owned(),
-            false => "time to detect".to_owned(),
-        },
-        quantiles,
-        curve: points(&curve),
-        extremes_p50_ns: extremes(decided, &observations, n),
-    }
-}
-
-fn points(curve: &Curve) -> Vec<CurvePoint> {
-    curve
-        .steps()
-        .iter()
-        .map(|step| {
-            let band = step.band(Band::LogLog, CONFIDENCE);
-            CurvePoint {
-                time_ns: step.time_ns,
-                undetected: step.survival,
-                lower: band.map(|b| b.0),
-                upper: band.map(|b| b.1),
-            }
-        })
-        .collect()
-}
-
-/// The median if all indeterminate canaries had been detected when blindness began, and if none;
-/// refused with as few canaries as the median itself.
-fn extremes(
-    decided: &[(&CanaryView, &Verdict)],
-    observations: &[Observation],
-    n: u64,
-) -> Option<(Option<u64>, Option<u64>)> {
-    let blind: Vec<u64> = decided
-        .iter()
-        .filter(|(c, v)| v.outcome == Outcome::Indeterminate && c.delivery == Delivery::Proven)
-        .filter_map(|(_, v)| v.censored_at_ns)
-        .collect();
-    let needed = canaries_needed(0.5, CONFIDENCE, 0).unwrap_or(u64::MAX);
-    if blind.is_empty() || n < needed {
-        return None;
-    }
-    let median = |detected: bool| {
-        let mut changed = observations.to_vec();
-        for at in &blind {
-            // Each of them stands among the observations as a censoring at that time.
-            let found = changed.iter_mut().find(|o| !o.event && o.time_ns == *at);
-            if let Some(found) = found {
-                *found = match detected {
-                    true => Observation { time_ns: *at, event: true },
-                    false => Observation { time_ns: u64::MAX, event: false },
-                };
-            }
-        }
-        Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
-    };
-    Some((median(true), median(false)))
-}
-
-fn completing(decided: &[(&CanaryView, &Verdict)]) -> Option<u64> {
+fn completing(decided: &[Decided<'_>]) -> Option<u64> {
     if decided.iter().all(|(c, _)| c.completing_after_ns == 0) {
         return None;
     }
@@ -162,7 +89,7 @@ fn completing(decided: &[(&CanaryView, &Verdict)]) -> Option<u64> {
 }
 
 /// The denominator is chosen without looking at any outcome.
-fn share(decided: &[(&CanaryView, &Verdict)], plan: &ExpectationPlan, cut: i64) -> ShareReport {
+fn share(decided: &[Decided<'_>], plan: &ExpectationPlan, cut: i64) -> ShareReport {
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
     // What our own fault kept from being delivered says nothing about anybody's detection.
     let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
@@ -192,7 +119,7 @@ fn share(decided: &[(&CanaryView, &Verdict)], plan: &ExpectationPlan, cut: i64) 
 fn objective(
     plan: &ExpectationPlan,
     share: &ShareReport,
-    decided: &[(&CanaryView, &Verdict)],
+    decided: &[Decided<'_>],
 ) -> (&'static str, String) {
     let claim = match plan.confidence {
         Some(confidence) => format!(" with {} confidence", percent(confidence)),
@@ -244,6 +171,11 @@ fn counted(share: &ShareReport) -> String {
     if open > 0 {
         words.push_str(&format!(", {open} undecided"));
     }
+    if surely_not == 0 && open == 0 {
+        // "All of them" is a statement about these; about the next ones it bounds only this.
+        let most = percent_up(upper_limit(0, share.eligible, CONFIDENCE));
+        words.push_str(&format!(", so at most {most} are not (95 % confidence, one-sided)"));
+    }
     words
 }
 
@@ -252,7 +184,7 @@ fn in_words(
     plan: &ExpectationPlan,
     ttd: &TtdReport,
     share: &ShareReport,
-    decided: &[(&CanaryView, &Verdict)],
+    decided: &[Decided<'_>],
 ) -> String {
     let observations: Vec<Observation> =
         decided.iter().filter_map(|(c, v)| observation(c, v)).collect();
@@ -265,7 +197,7 @@ fn in_words(
     let more = canaries_needed(p, CONFIDENCE, misses).map(|n| n.saturating_sub(ttd.n));
     // Near its end the band is too wide to be inverted, or undefined. With enough canaries the last
     // detection is an exact limit of its own: all that was not detected is taken to lie beyond it.
-    let last = ttd.curve.last().filter(|_| more == Some(0)).map(|point| point.time_ns);
+    let last = ttd.last_detection_ns.filter(|_| more == Some(0));
     let limit = limit.ns().filter(|_| ttd.n >= needed).or(last);
     let sure_not = upper_limit(share.left_out.x, share.left_out.n, CONFIDENCE) < p;
     let (wanted, stage) = (percent(p), plan.stage.name());

@@ -9,10 +9,12 @@ pub mod escape;
 mod expectation;
 mod html;
 pub mod model;
+mod notes;
 mod tabular;
 #[cfg(test)]
 mod tests;
 mod text;
+mod times;
 pub mod words;
 
 pub use build::{Beside, reason};
@@ -33,6 +35,8 @@ pub enum Format {
     Csv,
     /// One self-contained page.
     Html,
+    /// HdrHistogram log (V2, compressed): stages and lateness of what was seen, detected only.
+    Hlog,
 }
 
 /// The JSON schema of the JSON format, as `configs/schema/report.json` holds it.
@@ -48,5 +52,6 @@ pub fn render(model: &ReportModel, format: Format, width: u16) -> String {
         Format::Junit => tabular::junit(model),
         Format::Csv => tabular::csv(model),
         Format::Html => html::render(model),
+        Format::Hlog => tabular::hlog(model),
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::exit::Exit;
 use crate::stats::proportion::ShareInterval;
-use crate::stats::survival::Quantile;
+use crate::stats::survival::{Quantile, Reach};
 
 /// Name and version of the JSON form.
 pub const FORMAT: &str = "dwell-report/1";
@@ -59,10 +59,26 @@ pub struct ReportModel {
     pub inventory: String,
     /// What an auditor needs to trace the numbers.
     pub evidence: Evidence,
+    /// Histograms of what was seen, for HdrHistogram logs. Left out of the JSON.
+    #[serde(skip)]
+    #[schemars(skip)]
+    pub histograms: HistogramLog,
     /// One row per canary and expectation: the CSV. Left out of the JSON.
     #[serde(skip)]
     #[schemars(skip)]
     pub canaries: Vec<CanaryRow>,
+}
+
+/// Histograms, and the time that they span.
+#[derive(Clone, Debug, Default)]
+pub struct HistogramLog {
+    /// When the first run began, wall nanoseconds.
+    pub began_ns: i64,
+    /// From then to the cut, nanoseconds.
+    pub length_ns: u64,
+    /// Name (route and stage, or `lateness`), largest value in nanoseconds, and the histogram of
+    /// microseconds: V2, compressed, base64.
+    pub entries: Vec<(String, u64, String)>,
 }
 
 /// One route.
@@ -164,6 +180,10 @@ pub struct ExpectationReport {
     pub objective_words: String,
     /// The verdict in words.
     pub verdict: String,
+    /// Set where the harness's own floor exceeds 1 % of the smallest quantile shown.
+    pub floor_limited: Option<FloorReport>,
+    /// What must be known beside the numbers, in words.
+    pub notes: Vec<String>,
 }
 
 /// The distribution of the time to detect.
@@ -175,15 +195,82 @@ pub struct TtdReport {
     pub events: u64,
     /// The longest time for which any of them was followed, nanoseconds: where the curve ends.
     pub followed_ns: u64,
-    /// `time to detect`, or `upper bound on the time to detect (polled)`.
+    /// What the numbers are: the time to detect, or an upper bound on it where it is polled; with the
+    /// estimate where that is not Kaplan-Meier.
     pub label: String,
+    /// The estimate used.
+    pub method: Method,
     /// Quantiles with 95 % intervals.
     pub quantiles: Vec<QuantileReport>,
-    /// The Kaplan-Meier curve of canaries not yet detected.
+    /// The curve of canaries not yet detected: Kaplan-Meier, or both edges of Turnbull's estimate.
     pub curve: Vec<CurvePoint>,
+    /// Mean time up to the deadline, with that time and its standard error; never a bare mean.
+    pub mean: Option<MeanReport>,
+    /// Blocks of submission time that were drawn for intervals by bootstrap.
+    pub blocks: BlockReport,
+    /// The last detection after submission, nanoseconds.
+    pub last_detection_ns: Option<u64>,
     /// Median if all indeterminate ones had been detected when blindness began, and if none had been;
     /// only with indeterminate outcomes. `null` means not reached.
     pub extremes_p50_ns: Option<(Option<u64>, Option<u64>)>,
+}
+
+/// Which estimate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Kaplan-Meier, with log-log intervals.
+    KaplanMeier,
+    /// The same on the upper ends of polled intervals: an upper bound.
+    KaplanMeierUpperEnds,
+    /// Turnbull's estimate on polled intervals, with bootstrap intervals.
+    Turnbull,
+}
+
+/// A mean that says what it is restricted to.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct MeanReport {
+    /// Times beyond this, and canaries not seen, count as this; nanoseconds.
+    pub up_to_ns: u64,
+    /// The restricted mean, nanoseconds.
+    pub mean_ns: u64,
+    /// Its standard error, nanoseconds.
+    pub standard_error_ns: u64,
+}
+
+/// How submission time was cut for the block bootstrap.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BlockReport {
+    /// Length of a block, nanoseconds.
+    pub length_ns: u64,
+    /// Why that long.
+    pub why: String,
+    /// Blocks with canaries in them.
+    pub number: u32,
+    /// Resamples drawn; 0 where none were.
+    pub resamples: u32,
+    /// Why no interval by blocks was computed.
+    pub not_computed: Option<String>,
+}
+
+/// Two limits in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct BlockLimits {
+    /// Lower limit.
+    pub lower: Reach,
+    /// Upper limit.
+    pub upper: Reach,
+}
+
+/// The harness's own floor, where it is not small against what is shown.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FloorReport {
+    /// The harness's own delay by calibration, nanoseconds.
+    pub floor_ns: u64,
+    /// The smallest quantile shown, nanoseconds.
+    pub quantile_ns: u64,
+    /// Which calibration, in words.
+    pub calibration: String,
 }
 
 /// One quantile.
@@ -191,10 +278,17 @@ pub struct TtdReport {
 pub struct QuantileReport {
     /// 0.5, 0.9, 0.95.
     pub p: f64,
-    /// The estimate with its log-log interval (95 %); `None` when refused.
+    /// The estimate with its interval (95 %): log-log, or by bootstrap for Turnbull's estimate, where
+    /// the estimate is the right end of `within`. `None` when refused.
     pub value: Option<Quantile>,
     /// How many more canaries would be needed before it is shown.
     pub needs_more: u64,
+    /// Turnbull's estimate: the quantile lies anywhere between these.
+    pub within: Option<BlockLimits>,
+    /// Interval (95 %, percentile) by blocks of submission time, beside the log-log one.
+    pub by_blocks: Option<BlockLimits>,
+    /// The two intervals differ by more than a fifth in width.
+    pub blocks_differ: bool,
 }
 
 /// One step of the curve.
@@ -204,9 +298,9 @@ pub struct CurvePoint {
     pub time_ns: u64,
     /// Share not yet detected after it.
     pub undetected: f64,
-    /// Lower 95 % limit, log-log; `None` where undefined.
+    /// Lower 95 % limit, log-log, `None` where undefined; for Turnbull's estimate its lower edge.
     pub lower: Option<f64>,
-    /// Upper 95 % limit.
+    /// Upper 95 % limit; for Turnbull's estimate its upper edge.
     pub upper: Option<f64>,
 }
 

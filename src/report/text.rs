@@ -82,6 +82,7 @@ fn numbers(page: &mut Page, model: &ReportModel) {
             page.out.push_str(&table);
             page.out.push_str("\n\n");
         }
+        notes(page, model);
         return;
     }
     for route in &model.routes {
@@ -89,6 +90,19 @@ fn numbers(page: &mut Page, model: &ReportModel) {
             list(page, route, expectation);
             page.gap();
         }
+    }
+}
+
+/// What stands beside the tables.
+fn notes(page: &mut Page, model: &ReportModel) {
+    for route in &model.routes {
+        for e in route.expectations.iter().filter(|e| !e.notes.is_empty()) {
+            page.line(0, &format!("{} / {}:", safe(&route.name), safe(&e.name)));
+            e.notes.iter().for_each(|note| page.line(2, &safe(note)));
+        }
+    }
+    if model.routes.iter().flat_map(|r| &r.expectations).any(|e| !e.notes.is_empty()) {
+        page.gap();
     }
 }
 
@@ -112,6 +126,9 @@ fn list(page: &mut Page, route: &RouteReport, e: &ExpectationReport) {
     page.line(2, &format!("{} (n {}, {} seen):", e.ttd.label, e.ttd.n, e.ttd.events));
     for report in &e.ttd.quantiles {
         page.line(4, &format!("p{} {}", report.p * 100.0, quantile(report)));
+    }
+    for note in &e.notes {
+        page.line(2, &safe(note));
     }
 }
 
@@ -163,6 +180,15 @@ pub(super) fn quantile(report: &QuantileReport) -> String {
         return end(value.estimate);
     }
     format!("{} ({} to {})", end(value.estimate), end(value.lower), end(value.upper))
+}
+
+/// `0.9 s to 3 s`, `more than 3 s`, `not reached`.
+pub(super) fn limits(lower: Reach, upper: Reach) -> String {
+    match (lower.ns(), upper.ns()) {
+        (Some(lower), Some(upper)) => format!("{} to {}", duration(lower), duration(upper)),
+        (Some(lower), None) => format!("more than {}", duration(lower)),
+        (None, _) => "not reached".to_owned(),
+    }
 }
 
 /// `57/59 (88.3 to 99.6 %)`.

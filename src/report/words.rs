@@ -48,6 +48,13 @@ pub fn percent(share: f64) -> String {
     }
 }
 
+/// An upper limit in per cent: rounded up to a tenth, because a limit that is rounded down is none.
+pub fn percent_up(share: f64) -> String {
+    // A limit that is a tenth but for the last bits stays it.
+    let tenths = (share * 1_000.0 - 1e-9).ceil().clamp(0.0, 1_000.0);
+    format!("{} %", tenths / 10.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,5 +81,9 @@ mod tests {
         assert_eq!(percent(0.9999), ">99.9 %");
         assert_eq!(percent(0.0001), "<0.1 %");
         assert_eq!(percent(0.953), "95.3 %");
+        assert_eq!(percent_up(0.0495076), "5 %");
+        assert_eq!(percent_up(0.0991), "10 %");
+        assert_eq!(percent_up(0.0981), "9.9 %");
+        assert_eq!(percent_up(1.0), "100 %");
     }
 }

@@ -25,8 +25,8 @@ mod tests;
 pub const RESAMPLES: u32 = 1_000;
 /// Fewer resamples than this carry no 95 % interval.
 const FEWEST: u32 = 200;
-/// Most elementary steps for one interval: about half a second.
-const WORK: u64 = 40_000_000;
+/// Most elementary steps for one interval: well under a second in a release build.
+const WORK: u64 = 20_000_000;
 
 /// How many resamples of so much work each are worth it; `None` when too few would be.
 pub fn affordable(work_each: usize) -> Option<u32> {

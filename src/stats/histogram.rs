@@ -4,7 +4,10 @@
 //! it shows stages, lateness and floors. Range one microsecond to two years at three digits; what
 //! lies beyond is counted apart and never clipped in silence.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
 
 /// Two years, microseconds.
 const HIGHEST_US: u64 = 2 * 366 * 86_400 * 1_000_000;
@@ -56,6 +59,15 @@ impl StageHistogram {
         Some(histogram.value_at_quantile(p) * 1_000)
     }
 
+    /// The whole histogram of microseconds as other implementations read it: V2, compressed, base64.
+    /// `None` when empty.
+    pub fn encoded(&self) -> Option<String> {
+        let histogram = self.histogram.as_ref().filter(|h| !h.is_empty())?;
+        let mut bytes = Vec::new();
+        V2DeflateSerializer::new().serialize(histogram, &mut bytes).ok()?;
+        Some(STANDARD.encode(bytes))
+    }
+
     /// The largest in nanoseconds, exact to three digits; `None` when empty.
     pub fn max_ns(&self) -> Option<u64> {
         self.histogram.as_ref().filter(|h| !h.is_empty()).map(|h| h.max() * 1_000)
@@ -75,6 +87,18 @@ mod tests {
             histogram.record(ns);
         }
         assert_eq!((histogram.len(), histogram.beyond()), (5, 1));
+    }
+
+    #[test]
+    fn what_is_encoded_is_read_back() {
+        assert_eq!(StageHistogram::new().encoded(), None);
+        let mut histogram = StageHistogram::new();
+        [1_000, 2_000_000, 3_000_000_000].into_iter().for_each(|ns| histogram.record(ns));
+        let bytes = STANDARD.decode(histogram.encoded().unwrap()).unwrap();
+        let read: Histogram<u64> = hdrhistogram::serialization::Deserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .unwrap();
+        assert_eq!(Some(read), histogram.histogram);
     }
 
     proptest! {

@@ -147,7 +147,8 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
 fn curves(page: &mut String, model: &ReportModel) {
     page.push_str(
         "<h2>Share not yet detected</h2><p class=\"small\">Kaplan-Meier estimate with its 95 % log-log \
-         band; the time axis is logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
+         band, or for coarsely polled times Turnbull's estimate between its two edges; the time axis is \
+         logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
     );
     for route in &model.routes {
         for e in route.expectations.iter().filter(|e| e.ttd.n > 0) {
@@ -177,6 +178,9 @@ fn curves(page: &mut String, model: &ReportModel) {
                 },
                 quantiles.join("; ")
             );
+            for note in &e.notes {
+                let _ = writeln!(page, "<p class=\"small\">{}.</p>", safe(&sentence(note)));
+            }
             if let Some((early, never)) = e.ttd.extremes_p50_ns {
                 let end = |ns: Option<u64>| ns.map_or("not reached".to_owned(), duration);
                 let _ = writeln!(
@@ -189,6 +193,12 @@ fn curves(page: &mut String, model: &ReportModel) {
             }
         }
     }
+}
+
+/// With a capital letter.
+fn sentence(note: &str) -> String {
+    let mut letters = note.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn stages(page: &mut String, model: &ReportModel) {

@@ -1,4 +1,4 @@
-//! The five formats: what they look like, that they are reproducible, and that nothing in them is alive.
+//! The formats: what they look like, that they are reproducible, and that nothing in them is alive.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,8 @@ use super::ledger::{Fate, Route, every_outcome, model};
 use super::*;
 use crate::report::escape::tests::HOSTILE;
 
-const FORMATS: [Format; 5] = [Format::Text, Format::Json, Format::Junit, Format::Csv, Format::Html];
+const FORMATS: [Format; 6] =
+    [Format::Text, Format::Json, Format::Junit, Format::Csv, Format::Html, Format::Hlog];
 
 #[test]
 fn the_formats_look_like_this() {

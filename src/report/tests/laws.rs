@@ -55,7 +55,7 @@ fn every_outcome_is_counted_once() {
     assert_eq!(model.routes[0].withdrawn.get("kill switch"), Some(&1));
     assert_eq!(counts(1), "detected 2, indeterminate 1, late 1");
     assert_eq!(counts(2), "detected 1, indeterminate 1");
-    assert!(model.routes[1].expectations[0].ttd.label.starts_with("upper bound"));
+    assert_eq!(model.routes[1].expectations[0].ttd.label, "time to detect (polled, Turnbull)");
     assert_eq!(model.misses.len(), 5 + 2 + 1);
     assert_eq!(model.exit(), Exit::Environment, "an undelivered canary is the environment's fault");
 }
@@ -187,11 +187,11 @@ fn the_verdict_says_no_more_than_the_canaries_carry() {
     let seen = |n| [(n, Fate::Seen(2.0))];
     assert_eq!(
         verdict(&seen(58), 0.95),
-        "58 of 58 in time; cannot say yet within what time 95 % are detected, 1 more canary needed"
+        "58 of 58 in time, so at most 5.1 % are not (95 % confidence, one-sided); cannot say yet within what time 95 % are detected, 1 more canary needed"
     );
     assert_eq!(
         verdict(&seen(59), 0.95),
-        "59 of 59 in time; with 95 % confidence at least 95 % are detected within 2 s"
+        "59 of 59 in time, so at most 5 % are not (95 % confidence, one-sided); with 95 % confidence at least 95 % are detected within 2 s"
     );
     let spread: Vec<(usize, Fate)> =
         (1..=59).map(|i| (1, Fate::Seen(f64::from(i) / 10.0))).collect();

@@ -48,6 +48,8 @@ pub struct Route {
     pub blind: Option<String>,
     pub rule: String,
     pub rejection: String,
+    /// Seconds from one submission to the next.
+    pub every: f64,
 }
 
 impl Route {
@@ -62,6 +64,7 @@ impl Route {
             blind: None,
             rule: "5710".to_owned(),
             rejection: "413 too large".to_owned(),
+            every: 0.0,
         }
     }
 
@@ -143,6 +146,7 @@ fn look(watcher: &str, second: f64) -> Row {
 }
 
 fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate) -> Vec<Row> {
+    let at = |seconds: f64| self::at(f64::from(slot) * route.every + seconds);
     let mut rows = vec![Row::Intent(Intent {
         canary,
         run: 1,
@@ -221,7 +225,8 @@ pub fn rows(routes: &[Route], campaign: &str) -> Vec<Row> {
             let canary = TokenId { epoch: Epoch(1), serial };
             rows.extend(canary_rows(route, index as u32, canary, slot as u32, *fate));
         }
-        rows.extend((-9..=60).map(|second| look(&watcher, f64::from(second))));
+        let until = 60 + (route.every * route.fates.len() as f64) as i32;
+        rows.extend((-9..=until).map(|second| look(&watcher, f64::from(second))));
         rows.extend(route.blind.iter().map(|reason| {
             Row::Blind(Blind {
                 watcher: watcher.clone(),

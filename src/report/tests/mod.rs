@@ -3,5 +3,6 @@
 mod formats;
 mod laws;
 mod ledger;
+mod times;
 
 use super::*;

@@ -1,0 +1,96 @@
+//! What must be known beside an expectation's numbers, in words that every format prints.
+
+use super::model::*;
+use super::text::limits;
+use super::words::duration;
+
+/// The notes on one expectation, in the order of the numbers they belong to.
+pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
+    let mut notes = Vec::new();
+    let ttd = &report.ttd;
+    if ttd.method == Method::Turnbull {
+        notes.push(cells(ttd));
+    }
+    notes.extend(blocks(ttd));
+    if let Some(mean) = ttd.mean {
+        notes.push(format!(
+            "mean up to {}: {}, standard error {}; what is not seen by then counts as {0}",
+            duration(mean.up_to_ns),
+            duration(mean.mean_ns),
+            duration(mean.standard_error_ns),
+        ));
+    }
+    if report.by_created_time > 0 {
+        notes.push(format!(
+            "{} counted as in time by the alert's own creation time plus the configured bound on the \
+             clocks' difference; the times shown are still our own",
+            report.by_created_time
+        ));
+    }
+    if report.across_reboot > 0 {
+        notes
+            .push(format!("{} times rest on the wall clock across a reboot", report.across_reboot));
+    }
+    if let Some(floor) = &report.floor_limited {
+        notes.push(format!(
+            "floor-limited: the harness's own {} is more than 1 % of {} ({})",
+            duration(floor.floor_ns),
+            duration(floor.quantile_ns),
+            floor.calibration
+        ));
+    }
+    notes
+}
+
+fn cells(ttd: &TtdReport) -> String {
+    let parts: Vec<String> = ttd
+        .quantiles
+        .iter()
+        .filter_map(|q| {
+            let within = q.within?;
+            Some(format!("p{} {}", q.p * 100.0, limits(within.lower, within.upper)))
+        })
+        .collect();
+    let mut words = "polled at coarse intervals: Turnbull's estimate, interval-censored".to_owned();
+    if !parts.is_empty() {
+        let unit = match ttd.blocks.not_computed {
+            Some(_) => "canaries",
+            None => "blocks of submission time",
+        };
+        words.push_str(&format!(
+            "; intervals by bootstrap of {unit}, approximate; a quantile lies anywhere in: {}",
+            parts.join(", ")
+        ));
+    }
+    words
+}
+
+fn blocks(ttd: &TtdReport) -> Option<String> {
+    let b = &ttd.blocks;
+    let differing: Vec<String> = ttd
+        .quantiles
+        .iter()
+        .filter(|q| q.blocks_differ)
+        .filter_map(|q| {
+            let by = q.by_blocks?;
+            Some(format!("p{} {}", q.p * 100.0, limits(by.lower, by.upper)))
+        })
+        .collect();
+    let shown = ttd.quantiles.iter().any(|q| q.value.is_some());
+    match &b.not_computed {
+        None if differing.is_empty() => None,
+        None => Some(format!(
+            "canaries sent close together are not independent; by {} blocks of {} ({}) the 95 % \
+             interval is: {}",
+            b.number,
+            duration(b.length_ns),
+            b.why,
+            differing.join(", ")
+        )),
+        Some(why) if shown => Some(format!(
+            "canaries sent close together may not be independent; no interval by blocks of {}: {why}",
+            duration(b.length_ns)
+        )),
+        Some(_) => None,
+    }
+}

@@ -1,0 +1,162 @@
+//! Which estimate, with which interval, and what is said beside it.
+
+use proptest::prelude::*;
+
+use super::ledger::{Fate, Route, one};
+use super::*;
+use crate::report::model::{ExpectationReport, Method};
+use crate::stats::survival::Reach;
+
+const S: u64 = 1_000_000_000;
+
+fn expectation(route: Route) -> ExpectationReport {
+    one(route).routes[0].expectations[0].clone()
+}
+
+fn polled(fates: &[Fate]) -> ExpectationReport {
+    expectation(Route { kind: "poll", ..Route::new("r", fates) })
+}
+
+/// Thirty canaries, seen from second 2 to 5.
+fn poll(width: f64) -> Vec<Fate> {
+    (0..30)
+        .map(|i| {
+            let upper = 2.0 + f64::from(i) / 10.0;
+            Fate::Polled(upper - width, upper)
+        })
+        .collect()
+}
+
+#[test]
+fn coarse_polls_get_turnbulls_estimate_and_fine_ones_an_upper_bound() {
+    let fine = polled(&poll(0.1));
+    assert_eq!(fine.ttd.method, Method::KaplanMeierUpperEnds, "0.1 s is under 5 % of 3.4 s");
+    assert!(fine.ttd.label.starts_with("upper bound"));
+    let coarse = polled(&poll(1.5));
+    assert_eq!(coarse.ttd.method, Method::Turnbull);
+    let [p50, p90, p95] = coarse.ttd.quantiles.as_slice() else { panic!() };
+    let (value, within) = (p50.value.unwrap(), p50.within.unwrap());
+    assert_eq!(value.estimate, within.upper);
+    let (lower, upper) = (within.lower.ns().unwrap(), within.upper.ns().unwrap());
+    assert!(lower < upper && upper - lower <= 3 * S / 2, "{lower} {upper}");
+    assert!(value.lower.ns().unwrap() <= lower && upper <= value.upper.ns().unwrap());
+    assert!(p90.value.is_some() && p95.value.is_none(), "30 carry a p90 and no p95");
+    let note = &coarse.notes[0];
+    assert!(note.contains("interval-censored") && note.contains("approximate"), "{note}");
+    assert!(note.contains("bootstrap of canaries"), "all were sent at once: {note}");
+    // Both edges of the curve, and the mean of upper ends is not said.
+    assert!(coarse.ttd.curve.iter().any(|p| p.lower < p.upper));
+    assert!(coarse.ttd.mean.is_none() && fine.ttd.mean.is_some());
+    // Own sightings are no polls, however coarse their lower end.
+    assert_eq!(expectation(Route::new("r", &poll(1.5))).ttd.method, Method::KaplanMeier);
+}
+
+#[test]
+fn the_objectives_limit_stays_an_upper_bound_for_polled_times() {
+    let fates: Vec<Fate> = (0..60).map(|_| Fate::Polled(1.0, 4.0)).collect();
+    let e = polled(&fates);
+    assert!(e.verdict.ends_with("at least 95 % are detected within 4 s"), "{}", e.verdict);
+}
+
+/// Runs of ten canaries, each caught together: sent every 30 s, so ten to a block of five minutes.
+fn runs(number: u32, clustered: bool) -> ExpectationReport {
+    let fates: Vec<Fate> = (0..number * 10)
+        .map(|i| {
+            let of = if clustered { i / 10 } else { i };
+            Fate::Seen(1.0 + f64::from(of * 37 % 100) / 20.0)
+        })
+        .collect();
+    expectation(Route { every: 30.0, ..Route::new("r", &fates) })
+}
+
+#[test]
+fn canaries_caught_together_get_both_intervals() {
+    let e = runs(12, true);
+    assert_eq!((e.ttd.blocks.number, e.ttd.blocks.resamples), (12, 1_000));
+    let p50 = &e.ttd.quantiles[0];
+    let (value, by) = (p50.value.unwrap(), p50.by_blocks.unwrap());
+    let width = |lower: Reach, upper: Reach| upper.ns().unwrap() - lower.ns().unwrap();
+    let (naive, honest) = (width(value.lower, value.upper), width(by.lower, by.upper));
+    assert!(p50.blocks_differ && 5 * honest > 6 * naive, "{naive} {honest}");
+    let page = render(&one_of(runs_route(12)), Format::Text, 200);
+    assert!(page.contains("not independent; by 12 blocks of 5 min"), "{page}");
+    let few = runs(4, true);
+    assert_eq!(few.ttd.blocks.not_computed.as_deref(), Some("fewer than 10 blocks"));
+    assert!(few.notes[0].contains("no interval by blocks of 5 min"), "{:?}", few.notes);
+    assert!(few.ttd.quantiles.iter().all(|q| q.by_blocks.is_none()));
+}
+
+fn runs_route(number: u32) -> Route {
+    let fates: Vec<Fate> =
+        (0..number * 10).map(|i| Fate::Seen(1.0 + f64::from(i / 10 * 37 % 100) / 20.0)).collect();
+    Route { every: 30.0, ..Route::new("r", &fates) }
+}
+
+fn one_of(route: Route) -> ReportModel {
+    one(route)
+}
+
+#[test]
+fn a_mean_stands_with_its_limit_and_its_error_or_not_at_all() {
+    let mut fates = vec![Fate::Seen(2.0); 6];
+    fates.extend([Fate::Silent; 2]);
+    let e = expectation(Route::new("r", &fates));
+    let mean = e.ttd.mean.unwrap();
+    // Six at 2 s, two count as the deadline of 10 s.
+    assert_eq!((mean.up_to_ns, mean.mean_ns), (10 * S, 4 * S));
+    // Greenwood plug-in: the area behind 2 s is 2 s, so its square times 6 / (8 x 2) is 1.5.
+    assert!((mean.standard_error_ns as f64 / 1e9 - 1.5f64.sqrt()).abs() < 1e-6);
+    assert!(e.notes.iter().any(|n| n.starts_with("mean up to 10 s: 4 s, standard error ")));
+    assert!(expectation(Route::new("r", &[Fate::Seen(2.0); 4])).ttd.mean.is_none());
+}
+
+#[test]
+fn all_of_them_is_never_said_without_what_may_still_be_missed() {
+    let e = expectation(Route::new("r", &[Fate::Seen(1.0); 20]));
+    let words = "20 of 20 in time, so at most 14 % are not (95 % confidence, one-sided)";
+    assert!(e.verdict.starts_with(words), "{}", e.verdict);
+    let page = render(&one(Route::new("r", &[Fate::Seen(1.0); 20])), Format::Html, 80);
+    assert!(page.contains(words));
+    let mut open = vec![Fate::Seen(1.0); 20];
+    open.push(Fate::Unknown);
+    assert!(!expectation(Route::new("r", &open)).verdict.contains("at most"));
+}
+
+#[test]
+fn a_histogram_log_says_that_it_holds_the_detected_ones_only() {
+    let route = Route::new("a,b c", &[Fate::Seen(1.0), Fate::Seen(2.0), Fate::Silent]);
+    let log = render(&one(route), Format::Hlog, 80);
+    assert!(log.starts_with("#[dwell report, as of ") && log.contains("detected only"));
+    let line = log.lines().find(|l| l.starts_with("Tag=a_b_c/detected,0.000,")).unwrap();
+    assert_eq!(line.split(',').count(), 5, "{line}");
+    assert!(line.split(',').next_back().unwrap().starts_with("HISTFAAA"), "{line}");
+    assert!(log.lines().any(|l| l.starts_with("Tag=lateness,")));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn an_interval_holds_its_estimate_and_edges_never_cross(
+        seen in proptest::collection::vec((0.0f64..8.0, 0.0f64..4.0), 5..40),
+        silent in 0usize..5,
+    ) {
+        let mut fates: Vec<Fate> =
+            seen.iter().map(|(from, more)| Fate::Polled(*from, from + more)).collect();
+        fates.extend(std::iter::repeat_n(Fate::Silent, silent));
+        let e = polled(&fates);
+        for q in &e.ttd.quantiles {
+            let Some(value) = q.value else { continue };
+            let end = |reach: Reach| reach.ns().unwrap_or(u64::MAX);
+            prop_assert!(end(value.lower) <= end(value.upper));
+            if let Some(within) = q.within {
+                prop_assert!(end(within.lower) <= end(within.upper));
+                prop_assert_eq!(within.upper, value.estimate);
+            }
+        }
+        for pair in e.ttd.curve.windows(2) {
+            prop_assert!(pair[0].time_ns <= pair[1].time_ns);
+            prop_assert!(pair[0].undetected >= pair[1].undetected);
+        }
+        prop_assert_eq!(e.clone().notes, polled(&fates).notes);
+    }
+}

@@ -1,0 +1,316 @@
+//! The distribution of the time to detect: which estimate is used, and with which intervals.
+//!
+//! - Times that our own clock stamped as they came: Kaplan-Meier, log-log intervals.
+//! - Polled times whose intervals are at most 5 % of the median wide: Kaplan-Meier on the upper ends,
+//!   labelled an upper bound. That errs on the safe side of an objective.
+//! - Coarser polled times: Turnbull's estimate on the intervals themselves, with bootstrap intervals,
+//!   which are approximate and labelled so. Never the middle of an interval.
+//!
+//! Canaries submitted close together are caught by the same run of a rule and are not independent.
+//! Beside the log-log interval stands one from blocks of submission time; where the two differ by more
+//! than a fifth, both are printed. With fewer than ten blocks there is none, and that is said. So is
+//! when the work would take too long: a report is bounded.
+
+use super::expectation::{CONFIDENCE, QUANTILES, observation};
+use super::model::*;
+use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
+use crate::stats::bootstrap::{
+    Blocks, Limits, Statistic, affordable, curve_intervals, turnbull_intervals,
+};
+use crate::stats::intervals::{Interval, Turnbull};
+use crate::stats::proportion::canaries_needed;
+use crate::stats::survival::{Band, Curve, Observation, Quantile, Reach};
+
+/// A canary with its verdict on one expectation.
+pub(super) type Decided<'a> = (&'a CanaryView, &'a Verdict);
+
+/// Polling is told apart from push where its intervals are wider than this share of the median.
+const COARSE: f64 = 0.05;
+/// Shortest block: the commonest period of a scheduled rule.
+const BLOCK_NS: u64 = 300_000_000_000;
+/// Fewer blocks than this give intervals that are too narrow.
+const FEWEST_BLOCKS: usize = 10;
+/// Two intervals differ when their widths do by more than this.
+const DIFFERENT: f64 = 0.2;
+/// Fixed, so that the same rows give the same report.
+const SEED: u64 = 1;
+/// Largest number of observations for which coarse polled times are estimated by Turnbull.
+const TURNBULL_MOST: usize = 4_000;
+
+/// What enters: one line per canary of proven delivery.
+struct Sample {
+    observations: Vec<Observation>,
+    intervals: Vec<Interval>,
+    submitted: Vec<i64>,
+    widths: Vec<u64>,
+}
+
+impl Sample {
+    fn new(decided: &[Decided<'_>]) -> Sample {
+        let mut sample = Sample {
+            observations: Vec::new(),
+            intervals: Vec::new(),
+            submitted: Vec::new(),
+            widths: Vec::new(),
+        };
+        for (canary, verdict) in decided {
+            let Some(observation) = observation(canary, verdict) else { continue };
+            let interval = match verdict.ttd {
+                Some(ttd) => Interval { lower_ns: ttd.lower_ns, upper_ns: Some(ttd.upper_ns) },
+                None => Interval { lower_ns: observation.time_ns, upper_ns: None },
+            };
+            if let (Some(ttd), true) = (verdict.ttd, verdict.polled) {
+                sample.widths.push(ttd.upper_ns - ttd.lower_ns);
+            }
+            sample.observations.push(observation);
+            sample.intervals.push(interval);
+            sample.submitted.push(canary.submitted);
+        }
+        sample
+    }
+
+    /// Median width of the polled intervals.
+    fn width(&self) -> Option<u64> {
+        let mut widths = self.widths.clone();
+        widths.sort_unstable();
+        widths.get(widths.len() / 2).copied()
+    }
+
+    /// The median time of all, or of the detected ones where fewer than half are.
+    fn median(&self, curve: &Curve) -> u64 {
+        let all = curve.quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns();
+        let detected = || curve.steps().get(curve.steps().len() / 2).map_or(0, |s| s.time_ns);
+        all.unwrap_or_else(detected)
+    }
+}
+
+/// The numbers of one expectation. `resolution_ns` is the coarsest of its watchers.
+pub(super) fn distribution(
+    decided: &[Decided<'_>],
+    deadline_ns: u64,
+    resolution_ns: u64,
+) -> TtdReport {
+    let sample = Sample::new(decided);
+    let curve = Curve::fit(&sample.observations);
+    let width = sample.width();
+    let coarse = width.is_some_and(|w| w as f64 > COARSE * sample.median(&curve) as f64);
+    let block_ns = BLOCK_NS.max(resolution_ns);
+    let blocks = Blocks::by_time(&sample.submitted, block_ns);
+    let followed_ns = sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0);
+    let mut report = TtdReport {
+        n: curve.subjects(),
+        events: curve.events(),
+        followed_ns,
+        label: match width {
+            Some(_) => "upper bound on the time to detect (polled)".to_owned(),
+            None => "time to detect".to_owned(),
+        },
+        method: match width {
+            Some(_) => Method::KaplanMeierUpperEnds,
+            None => Method::KaplanMeier,
+        },
+        quantiles: QUANTILES.iter().map(|p| kaplan_meier(&curve, *p)).collect(),
+        curve: points(&curve),
+        extremes_p50_ns: extremes(decided, &sample.observations, curve.subjects()),
+        mean: mean(&curve, followed_ns, deadline_ns),
+        blocks: BlockReport::planned(block_ns, blocks.len() as u32),
+        last_detection_ns: curve.steps().last().map(|s| s.time_ns),
+    };
+    match coarse {
+        true if sample.intervals.len() <= TURNBULL_MOST => turnbull(&mut report, &sample, &blocks),
+        true => {
+            report.label.push_str("; too many canaries for Turnbull's estimate in a report");
+            by_blocks(&mut report, &sample, &blocks);
+        }
+        false => by_blocks(&mut report, &sample, &blocks),
+    }
+    report
+}
+
+fn needed(p: f64) -> u64 {
+    canaries_needed(p, CONFIDENCE, 0).unwrap_or(u64::MAX)
+}
+
+fn kaplan_meier(curve: &Curve, p: f64) -> QuantileReport {
+    let n = curve.subjects();
+    QuantileReport {
+        p,
+        value: (n >= needed(p)).then(|| curve.quantile(p, Band::LogLog, CONFIDENCE)),
+        needs_more: needed(p).saturating_sub(n),
+        within: None,
+        by_blocks: None,
+        blocks_differ: false,
+    }
+}
+
+impl BlockReport {
+    fn planned(length_ns: u64, number: u32) -> BlockReport {
+        let why = match length_ns {
+            BLOCK_NS => "5 min, the commonest period of scheduled rules",
+            _ => "the poll period, which is longer than 5 min",
+        };
+        BlockReport {
+            length_ns,
+            why: why.to_owned(),
+            number,
+            resamples: 0,
+            not_computed: (number < FEWEST_BLOCKS as u32)
+                .then(|| format!("fewer than {FEWEST_BLOCKS} blocks")),
+        }
+    }
+}
+
+/// Adds the interval by blocks to each quantile that is shown.
+fn by_blocks(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
+    if report.blocks.not_computed.is_some() || report.quantiles.iter().all(|q| q.value.is_none()) {
+        return;
+    }
+    let Some(resamples) = affordable(sample.observations.len()) else {
+        report.blocks.not_computed = Some("too many canaries for a report".to_owned());
+        return;
+    };
+    report.blocks.resamples = resamples;
+    let asked: Vec<Statistic> = QUANTILES.iter().map(|p| Statistic::Quantile(*p)).collect();
+    let plan = (resamples, SEED, CONFIDENCE);
+    let found = curve_intervals(&sample.observations, blocks, plan, &asked);
+    for (quantile, limits) in report.quantiles.iter_mut().zip(found) {
+        let (Some(value), Some(limits)) = (quantile.value, limits) else { continue };
+        let (lower, upper) = limits.reach();
+        quantile.by_blocks = Some(BlockLimits { lower, upper });
+        quantile.blocks_differ = differ((value.lower, value.upper), (lower, upper));
+    }
+}
+
+/// True when one interval is wider than the other by more than a fifth, or reaches where it does not.
+fn differ(a: (Reach, Reach), b: (Reach, Reach)) -> bool {
+    let width =
+        |(lower, upper): (Reach, Reach)| Some(upper.ns()? as f64 - lower.ns().unwrap_or(0) as f64);
+    match (width(a), width(b)) {
+        (Some(a), Some(b)) => (a - b).abs() > DIFFERENT * a.max(b),
+        (None, None) => false,
+        _ => true,
+    }
+}
+
+/// Replaces the upper ends by Turnbull's estimate.
+fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
+    let estimate = Turnbull::fit(&sample.intervals);
+    let single = Blocks::single(sample.intervals.len());
+    let drawn = match report.blocks.not_computed {
+        None => blocks,
+        Some(_) => &single,
+    };
+    let asked: Vec<(f64, bool)> =
+        report.quantiles.iter().flat_map(|q| [(q.p, true), (q.p, false)]).collect();
+    let limits = turnbull_intervals(&sample.intervals, drawn, (SEED, CONFIDENCE), &asked);
+    if limits.iter().all(Option::is_none) || !estimate.converged() {
+        report.label.push_str("; Turnbull's estimate was not reached");
+        return by_blocks(report, sample, blocks);
+    }
+    report.method = Method::Turnbull;
+    report.label = "time to detect (polled, Turnbull)".to_owned();
+    report.blocks.resamples = limits.iter().flatten().map(|l| l.used).max().unwrap_or(0);
+    for (quantile, pair) in report.quantiles.iter_mut().zip(limits.chunks(2)) {
+        if let [Some(left), Some(right)] = pair {
+            in_cell(quantile, &estimate, left, right);
+        }
+    }
+    report.curve = edges(&estimate);
+    // The mean of upper ends would be another estimate's number.
+    report.mean = None;
+}
+
+/// A quantile is the cell that holds it; its interval runs from the lower limit of the left end to the
+/// upper limit of the right end.
+fn in_cell(quantile: &mut QuantileReport, estimate: &Turnbull, left: &Limits, right: &Limits) {
+    let (lower, upper) = estimate.quantile_bounds(quantile.p);
+    if quantile.needs_more == 0 {
+        let limits = (left.reach().0, right.reach().1);
+        quantile.value = Some(Quantile { estimate: upper, lower: limits.0, upper: limits.1 });
+        quantile.within = Some(BlockLimits { lower, upper });
+    }
+}
+
+/// Both edges of Turnbull's curve: inside a cell the data do not say where it falls.
+fn edges(estimate: &Turnbull) -> Vec<CurvePoint> {
+    let mut points = Vec::new();
+    let mut before = 1.0f64;
+    for (cell, mass) in estimate.masses() {
+        let Some(upper_ns) = cell.upper_ns else { continue };
+        let after = (before - mass).max(0.0);
+        let point = |time_ns, undetected| CurvePoint {
+            time_ns,
+            undetected,
+            lower: Some(after),
+            upper: Some(undetected),
+        };
+        if cell.lower_ns < upper_ns {
+            points.push(point(cell.lower_ns, before));
+        }
+        points.push(point(upper_ns, after));
+        before = after;
+    }
+    points
+}
+
+/// The mean is said only with the time that it is restricted to: all unseen ones count as that. It is
+/// not known where nobody was followed so far and somebody was not seen.
+fn mean(curve: &Curve, followed_ns: u64, deadline_ns: u64) -> Option<MeanReport> {
+    let known = followed_ns >= deadline_ns || curve.subjects() == curve.events();
+    (known && curve.subjects() >= needed(0.5) && curve.events() > 0).then(|| {
+        let (mean, se) = curve.restricted_mean(deadline_ns);
+        MeanReport {
+            up_to_ns: deadline_ns,
+            mean_ns: mean.round().max(0.0) as u64,
+            standard_error_ns: se.round().max(0.0) as u64,
+        }
+    })
+}
+
+fn points(curve: &Curve) -> Vec<CurvePoint> {
+    curve
+        .steps()
+        .iter()
+        .map(|step| {
+            let band = step.band(Band::LogLog, CONFIDENCE);
+            CurvePoint {
+                time_ns: step.time_ns,
+                undetected: step.survival,
+                lower: band.map(|b| b.0),
+                upper: band.map(|b| b.1),
+            }
+        })
+        .collect()
+}
+
+/// The median if all indeterminate canaries had been detected when blindness began, and if none;
+/// refused with as few canaries as the median itself.
+fn extremes(
+    decided: &[Decided<'_>],
+    observations: &[Observation],
+    n: u64,
+) -> Option<(Option<u64>, Option<u64>)> {
+    let blind: Vec<u64> = decided
+        .iter()
+        .filter(|(c, v)| v.outcome == Outcome::Indeterminate && c.delivery == Delivery::Proven)
+        .filter_map(|(_, v)| v.censored_at_ns)
+        .collect();
+    if blind.is_empty() || n < needed(0.5) {
+        return None;
+    }
+    let median = |detected: bool| {
+        let mut changed = observations.to_vec();
+        for at in &blind {
+            // Each of them stands among the observations as a censoring at that time.
+            let found = changed.iter_mut().find(|o| !o.event && o.time_ns == *at);
+            if let Some(found) = found {
+                *found = match detected {
+                    true => Observation { time_ns: *at, event: true },
+                    false => Observation { time_ns: u64::MAX, event: false },
+                };
+            }
+        }
+        Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
+    };
+    Some((median(true), median(false)))
+}

@@ -84,7 +84,7 @@ pub fn build(
         fold.apply(&row);
         ControlFlow::Continue(())
     })?;
-    let assessment = fold.assess(campaign).ok_or_else(|| {
+    let assessment = fold.into_assessment(campaign).ok_or_else(|| {
         Failure::User(match campaign {
             Some(name) => format!("the ledger holds no campaign {name:?}"),
             None => "the ledger holds no run yet; start one with `dwell run`".to_owned(),

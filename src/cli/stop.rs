@@ -1,7 +1,6 @@
 //! `dwell stop`: the kill switch. Injection ends within a second; watching goes on, because alerts
 //! of what left already are still to come.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use dwell_injectors::stamp::{Clock, SystemClock};
@@ -11,7 +10,7 @@ use super::Global;
 use crate::config::{self, Config};
 use crate::dispatch::outcome::Fold;
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::{Reader, Row};
+use crate::ledger::Reader;
 
 /// Arguments of `dwell stop`.
 #[derive(Debug, clap::Args)]
@@ -80,32 +79,15 @@ fn outstanding(config: &Config) -> Result<Vec<Outstanding>, Failure> {
         return Ok(Vec::new());
     }
     let mut fold = Fold::new(None);
-    let mut campaigns = BTreeSet::new();
     Reader::open(&config.ledger)?.rows(|_, row| {
-        if let Row::Run(run) = &row {
-            campaigns.insert(run.campaign.clone());
-        }
         fold.apply(&row);
         ControlFlow::Continue(())
     })?;
     let now = fold.place(&SystemClock::new().now());
-    let mut found = Vec::new();
-    for campaign in &campaigns {
-        let Some(mut whole) = fold.assess_at(Some(campaign), now) else { continue };
-        for route in std::mem::take(&mut whole.routes) {
-            let name = route.plan.name.clone();
-            whole.routes = vec![route];
-            if let (canaries @ 1.., Some(until)) = whole.outstanding() {
-                let until = jiff::Timestamp::from_nanosecond(until.into()).unwrap_or_default();
-                let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
-                found.push(Outstanding {
-                    campaign: campaign.clone(),
-                    route: name,
-                    canaries,
-                    until,
-                });
-            }
-        }
-    }
-    Ok(found)
+    let found = fold.outstanding_at(now).into_iter().map(|(campaign, route, canaries, until)| {
+        let until = jiff::Timestamp::from_nanosecond(until.into()).unwrap_or_default();
+        let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
+        Outstanding { campaign, route, canaries, until }
+    });
+    Ok(found.collect())
 }

@@ -6,7 +6,7 @@
 
 use serde::Serialize;
 
-use super::AxisNs;
+use super::{AxisNs, Name};
 
 /// A span in which a watcher could not look and which nothing made good.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -16,7 +16,7 @@ pub struct BlindSpan {
     /// First instant covered again, or `None` while it lasts.
     pub to: Option<AxisNs>,
     /// What happened; foreign text.
-    pub reason: String,
+    pub reason: Name,
     /// True when the fault is ours.
     pub ours: bool,
     /// Made good afterwards: nobody was blind.

@@ -5,7 +5,7 @@ use dwell_injectors::receipt::Strength;
 
 use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
 use super::replays::{self, Replays};
-use super::{AxisNs, CanaryView, Delivery, Interval, Outcome, Reason, StageTime, Verdict};
+use super::{AxisNs, CanaryView, Delivery, Interval, Name, Outcome, Reason, StageTime, Verdict};
 use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, Stage, WatcherPlan};
 
 /// How long after its last look a watcher is still taken to be at work.
@@ -145,7 +145,7 @@ fn stage_times(case: &Case<'_>, times: &Times, live: &[&Seen]) -> Vec<StageTime>
             stages.push(StageTime {
                 stage,
                 since_submission: interval(case, times, seen),
-                watcher: case.fold.names.name(seen.watcher).to_owned(),
+                watcher: case.fold.names.shared(seen.watcher),
             });
         }
     }
@@ -213,12 +213,15 @@ impl Ctx<'_> {
             .copied()
     }
 
-    fn other_rule(&self) -> Option<String> {
+    fn other_rule(&self) -> Option<Name> {
         self.live
             .iter()
             .filter(|s| self.counts(s) && !self.names(s))
             .min_by_key(|s| s.observed)
-            .map(|s| s.rule.map_or("unnamed rule", |r| self.case.fold.names.name(r)).to_owned())
+            .map(|s| match s.rule {
+                Some(rule) => self.case.fold.names.shared(rule),
+                None => Name::from("unnamed rule"),
+            })
     }
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
@@ -246,8 +249,8 @@ impl Ctx<'_> {
             lower_ns: ttd.lower_ns.saturating_sub(after),
             upper_ns: ttd.upper_ns.saturating_sub(after),
         });
-        verdict.watcher = Some(name.to_owned());
-        verdict.rule = seen.rule.map(|r| self.case.fold.names.name(r).to_owned());
+        verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
+        verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
         verdict.polled = plan.is_some_and(|w| w.kind == "poll");
     }
 
@@ -293,10 +296,10 @@ impl Ctx<'_> {
 
     fn rejection(&self) -> Reason {
         let told = self.case.canary.handed.iter().find_map(|h| match &h.result {
-            HandedResult::Rejected(reason, ours) => Some((reason.to_string(), *ours)),
+            HandedResult::Rejected(reason, ours) => Some((reason.clone(), *ours)),
             _ => None,
         });
-        let (detail, ours) = told.unwrap_or_default();
+        let (detail, ours) = told.unwrap_or_else(|| (Name::from(""), false));
         Reason::Rejected { detail, ours }
     }
 
@@ -306,7 +309,7 @@ impl Ctx<'_> {
         let mut waiting = false;
         for name in &self.expectation.watchers {
             if !case.fold.is_proven(name, &case.run.config_digest) {
-                return (Outcome::Indeterminate, Reason::NeverProven { watcher: name.clone() });
+                return (Outcome::Indeterminate, Reason::NeverProven { watcher: self.case.fold.names.shared_of(name) });
             }
             let coverage = case.fold.coverage.get(name);
             let covered = coverage.is_some_and(|c| c.covers(self.times.submitted, deadline));
@@ -340,9 +343,9 @@ impl Ctx<'_> {
         let span = self.case.fold.coverage.get(name).and_then(|c| c.why_uncovered(gap));
         let (ours, detail) = match span {
             Some(span) => (span.ours, span.reason.clone()),
-            None => (true, "no look covers the time up to the deadline".to_owned()),
+            None => (true, Name::from("no look covers the time up to the deadline")),
         };
-        Reason::Blind { watcher: name.to_owned(), ours, detail }
+        Reason::Blind { watcher: self.case.fold.names.shared_of(name), ours, detail }
     }
 
     /// Seen by push alone, and none of these senders delivered anything after the deadline.

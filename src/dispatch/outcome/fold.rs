@@ -1,6 +1,7 @@
 //! The fold: rows in commit order to the state that a verdict needs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use dwell_injectors::receipt::{Cause, Strength};
 use dwell_injectors::stamp::Stamp;
@@ -12,7 +13,7 @@ use super::{
     Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
 };
 use crate::ledger::{
-    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, Row, RunStarted,
+    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan, Row, RunStarted,
     SightingRow, Stage, StrayClass, Withdrawn,
 };
 
@@ -34,7 +35,7 @@ pub(super) struct Seen {
     pub observed_stamp: Stamp,
     pub not_before: Option<AxisNs>,
     pub rule: Option<u32>,
-    pub rule_names: Vec<u32>,
+    pub rule_names: Arc<[u32]>,
     pub created_wall_ns: Option<i64>,
     pub retrospective: bool,
     /// Tells one event from another; see [`replays`].
@@ -54,7 +55,7 @@ pub(super) struct Handed {
 pub(super) enum HandedResult {
     Accepted(Strength),
     /// Why, and whether the fault is ours.
-    Rejected(Box<str>, bool),
+    Rejected(Name, bool),
     Unknown,
     NotSent,
 }
@@ -69,8 +70,8 @@ pub(super) struct Canary {
     pub intended: Stamp,
     pub events: u32,
     pub completing: u32,
-    pub handed: Vec<Handed>,
-    pub seen: Vec<Seen>,
+    pub handed: Few<Handed>,
+    pub seen: Few<Seen>,
     pub withdrawn: bool,
 }
 
@@ -94,7 +95,7 @@ pub struct Fold {
     last: AxisNs,
     pub(super) runs: Vec<RunStarted>,
     ended: BTreeMap<u32, String>,
-    canaries: HashMap<TokenId, Canary>,
+    canaries: Canaries,
     withdrawn: Vec<Withdrawn>,
     pub(super) coverage: BTreeMap<String, Coverage>,
     proven: HashSet<(String, String)>,
@@ -109,30 +110,6 @@ pub struct Fold {
     pub(super) last_sighting: HashMap<u32, AxisNs>,
 }
 
-/// Interned names: a million canaries share a handful of watchers and rules.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    by_name: HashMap<String, u32>,
-    list: Vec<String>,
-}
-
-impl Names {
-    fn intern(&mut self, name: &str) -> u32 {
-        if let Some(index) = self.by_name.get(name) {
-            return *index;
-        }
-        let index = self.list.len() as u32;
-        self.list.push(name.to_owned());
-        self.by_name.insert(name.to_owned(), index);
-        index
-    }
-
-    pub(super) fn find(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
-    }
-
-    pub(super) fn name(&self, index: u32) -> &str {
-        self.list.get(index as usize).map_or("", String::as_str)
     }
 }
 
@@ -158,7 +135,12 @@ impl Fold {
         self.last = self.last.max(at);
         match row {
             Row::Opened(opened) => self.opened.push(opened.clone()),
-            Row::Run(run) => self.runs.push((**run).clone()),
+            Row::Run(run) => {
+                for watcher in &run.watchers {
+                    self.names.intern(&watcher.name);
+                }
+                self.runs.push((**run).clone());
+            }
             Row::Intent(intent) => self.intent(intent),
             Row::Receipt(receipt) => self.receipt(receipt),
             Row::Withdrawn(withdrawn) => self.withdraw(withdrawn),
@@ -174,7 +156,7 @@ impl Fold {
                 let span = BlindSpan {
                     from,
                     to,
-                    reason: blind.reason.clone(),
+                    reason: Name::from(blind.reason.as_str()),
                     ours: blind.ours,
                     recovered: blind.recovered,
                 };
@@ -210,8 +192,8 @@ impl Fold {
                 intended: intent.intended,
                 events: intent.digests.len() as u32,
                 completing: intent.completing,
-                handed: Vec::new(),
-                seen: Vec::new(),
+                handed: Few::None,
+                seen: Few::None,
                 withdrawn: false,
             },
         );
@@ -225,7 +207,8 @@ impl Fold {
         let result = match &receipt.result {
             EventResult::Accepted { strength, .. } => HandedResult::Accepted(*strength),
             EventResult::Rejected { reason, cause } => {
-                HandedResult::Rejected(reason.as_str().into(), *cause == Some(Cause::Ours))
+                let reason = self.names.intern(reason);
+                HandedResult::Rejected(self.names.shared(reason), *cause == Some(Cause::Ours))
             }
             EventResult::Unknown { .. } => HandedResult::Unknown,
             EventResult::NotSent { .. } => HandedResult::NotSent,
@@ -268,7 +251,7 @@ impl Fold {
         }
         let watcher = self.names.intern(&row.watcher);
         let rule = row.rule.as_deref().map(|r| self.names.intern(r));
-        let rule_names = row.rule_names.iter().map(|r| self.names.intern(r)).collect();
+        let rule_names = self.names.group(&row.rule_names);
         let not_before = row.not_before.as_ref().map(|stamp| self.axis.place(stamp));
         if !row.retrospective {
             let last = self.last_sighting.entry(watcher).or_insert(observed);
@@ -333,37 +316,100 @@ impl Fold {
 
     /// The same at a later cut: what is decided if nothing more is written until then.
     pub fn assess_at(&self, campaign: Option<&str>, cut: AxisNs) -> Option<Assessment> {
+        let (name, runs) = self.runs_of(campaign)?;
+        let mut routes = self.empty_routes(&runs);
+        let places = Places::new(&runs, &routes);
+        for canary in self.canaries.values() {
+            self.place_canary(&places, &mut routes, canary, cut);
+        }
+        Some(self.assembled(name, runs, routes, cut, self.all_strays()))
+    }
+
+    /// The same as [`Fold::assess`] for the last time: each canary is given up as soon as its view
+    /// stands, so that a million of them are never in memory twice.
+    pub fn into_assessment(mut self, campaign: Option<&str>) -> Option<Assessment> {
+        let (name, runs) = self.runs_of(campaign)?;
+        let strays = self.all_strays();
+        let cut = self.cut();
+        let mut routes = self.empty_routes(&runs);
+        let places = Places::new(&runs, &routes);
+        for canary in std::mem::take(&mut self.canaries).into_values() {
+            self.place_canary(&places, &mut routes, &canary, cut);
+        }
+        Some(self.assembled(name, runs, routes, cut, strays))
+    }
+
+    /// Canaries per campaign and route that may still be seen after `now`, and until when: what
+    /// [`Assessment::outstanding`] says, without holding a view of every canary.
+    pub fn outstanding_at(&self, now: AxisNs) -> Vec<(String, String, u64, AxisNs)> {
+        let mut found: BTreeMap<(&str, &str), (u64, AxisNs)> = BTreeMap::new();
+        let by_number: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
+        let mut latest: HashMap<(&str, &str), &RoutePlan> = HashMap::new();
+        for run in &self.runs {
+            latest.extend(run.routes.iter().map(|r| ((run.campaign.as_str(), r.name.as_str()), r)));
+        }
+        for canary in self.canaries.values().filter(|c| !c.withdrawn) {
+            let Some(run) = by_number.get(&canary.run) else { continue };
+            let Some(plan) = run.routes.get(canary.route as usize) else { continue };
+            let key = (run.campaign.as_str(), plan.name.as_str());
+            let Some(horizons) = latest.get(&key) else { continue };
+            let view = self.view(canary, run, plan, now);
+            if let Some(until) = view.open_until(&horizons.expectations, now) {
+                let entry = found.entry(key).or_insert((0, until));
+                *entry = (entry.0 + 1, entry.1.max(until));
+            }
+        }
+        found
+            .into_iter()
+            .map(|((campaign, route), (n, until))| (campaign.to_owned(), route.to_owned(), n, until))
+            .collect()
+    }
+
+    fn runs_of(&self, campaign: Option<&str>) -> Option<(String, Vec<RunStarted>)> {
         let name = match campaign {
             Some(name) => name.to_owned(),
             None => self.runs.last()?.campaign.clone(),
         };
         let runs: Vec<RunStarted> =
             self.runs.iter().filter(|r| r.campaign == name).cloned().collect();
-        let latest = runs.last()?;
-        let mut routes = self.empty_routes(&runs);
-        self.place_canaries(&runs, &mut routes, cut);
-        let proven = latest
-            .watchers
+        (!runs.is_empty()).then_some((name, runs))
+    }
+
+    fn assembled(
+        &self,
+        campaign: String,
+        runs: Vec<RunStarted>,
+        mut routes: Vec<RouteView>,
+        cut: AxisNs,
+        strays: BTreeMap<String, BTreeMap<StrayClass, u64>>,
+    ) -> Assessment {
+        for route in &mut routes {
+            // Ids are unique: no two canaries are equal, and no order is left to chance.
+            route.canaries.sort_unstable_by_key(|c| (c.submitted, c.id));
+        }
+        let latest = runs.last();
+        let watchers = latest.map(|run| run.watchers.clone()).unwrap_or_default();
+        let proven = watchers
             .iter()
-            .filter(|w| self.is_proven(&w.name, &latest.config_digest))
+            .filter(|w| latest.is_some_and(|run| self.is_proven(&w.name, &run.config_digest)))
             .map(|w| w.name.clone())
             .collect();
-        Some(Assessment {
-            campaign_of: self.campaign_number(&name),
-            campaign: name,
+        Assessment {
+            campaign_of: self.campaign_number(&campaign),
+            campaign,
             cut,
             ended: self.ended.clone(),
             routes,
             coverage: self.coverage.clone(),
-            watchers: latest.watchers.clone(),
+            watchers,
             proven,
-            strays: self.all_strays(),
+            strays,
             controls: self.controls.clone(),
             clock_steps: self.clock_steps.iter().map(|(_, step)| step.clone()).collect(),
             opened: self.opened.clone(),
             verifies: self.verifies.clone(),
             runs,
-        })
+        }
     }
 
     /// The counted strays, and the replays among the recorded sightings of all campaigns.
@@ -433,18 +479,20 @@ impl Fold {
         routes
     }
 
-    fn place_canaries(&self, runs: &[RunStarted], routes: &mut [RouteView], cut: AxisNs) {
-        let by_number: HashMap<u32, &RunStarted> = runs.iter().map(|r| (r.run, r)).collect();
-        let by_name: HashMap<String, usize> =
-            routes.iter().enumerate().map(|(i, r)| (r.plan.name.clone(), i)).collect();
-        for canary in self.canaries.values().filter(|c| !c.withdrawn) {
-            let Some(run) = by_number.get(&canary.run) else { continue };
-            let Some(plan) = run.routes.get(canary.route as usize) else { continue };
-            let Some(at) = by_name.get(&plan.name) else { continue };
-            routes[*at].canaries.push(self.view(canary, run, plan, cut));
+    fn place_canary(
+        &self,
+        places: &Places,
+        routes: &mut [RouteView],
+        canary: &Canary,
+        cut: AxisNs,
+    ) {
+        if canary.withdrawn {
+            return;
         }
-        for route in routes {
-            route.canaries.sort_by_key(|c| (c.submitted, c.id));
+        let Some((run, route)) = places.of(canary) else { return };
+        let Some(plan) = run.routes.get(canary.route as usize) else { return };
+        if let Some(route) = routes.get_mut(route) {
+            route.canaries.push(self.view(canary, run, plan, cut));
         }
     }
 
@@ -456,6 +504,28 @@ impl Fold {
         cut: AxisNs,
     ) -> CanaryView {
         decide::view(&decide::Case { fold: self, canary, run, plan, cut })
+    }
+}
+
+/// Where the canaries of a campaign's runs belong.
+struct Places<'a> {
+    runs: HashMap<u32, (&'a RunStarted, Vec<usize>)>,
+}
+
+impl<'a> Places<'a> {
+    fn new(runs: &'a [RunStarted], routes: &[RouteView]) -> Places<'a> {
+        let by_name: HashMap<&str, usize> =
+            routes.iter().enumerate().map(|(i, r)| (r.plan.name.as_str(), i)).collect();
+        let place = |run: &'a RunStarted| {
+            let of = |name: &str| by_name.get(name).copied().unwrap_or(usize::MAX);
+            (run.run, (run, run.routes.iter().map(|r| of(&r.name)).collect()))
+        };
+        Places { runs: runs.iter().map(place).collect() }
+    }
+
+    fn of(&self, canary: &Canary) -> Option<(&'a RunStarted, usize)> {
+        let (run, routes) = self.runs.get(&canary.run)?;
+        Some((run, *routes.get(canary.route as usize)?))
     }
 }
 

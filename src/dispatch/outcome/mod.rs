@@ -27,12 +27,14 @@ mod axis;
 mod coverage;
 mod decide;
 mod fold;
+mod lean;
 mod replays;
 #[cfg(test)]
 mod tests;
 
 pub use coverage::{BlindSpan, Coverage};
 pub use fold::{Fold, Selection};
+pub use lean::Name;
 
 use std::collections::BTreeMap;
 
@@ -117,16 +119,16 @@ pub enum Reason {
     /// The watcher never read a real record under this configuration.
     NeverProven {
         /// Which watcher.
-        watcher: String,
+        watcher: Name,
     },
     /// Coverage was broken.
     Blind {
         /// Which watcher.
-        watcher: String,
+        watcher: Name,
         /// True when the fault is ours, false when the target was unavailable.
         ours: bool,
         /// In words; foreign text.
-        detail: String,
+        detail: Name,
     },
     /// Overdue; the deadline has passed and every required watcher looked afterwards.
     Overdue {
@@ -138,7 +140,7 @@ pub enum Reason {
     /// Rejected at hand-over.
     Rejected {
         /// In the target's words; foreign text.
-        detail: String,
+        detail: Name,
         /// True when the fault is ours: then it is left out of shares.
         ours: bool,
     },
@@ -160,13 +162,13 @@ pub struct Verdict {
     /// The same from the completing event: a second, labelled number.
     pub ttd_completing: Option<Interval>,
     /// The watcher of the deciding sighting.
-    pub watcher: Option<String>,
+    pub watcher: Option<Name>,
     /// The rule of the deciding sighting; foreign text.
-    pub rule: Option<String>,
+    pub rule: Option<Name>,
     /// The alert's own creation time decided, within a stated clock bound.
     pub by_created_time: bool,
     /// Seen by a rule that the expectation does not name; foreign text.
-    pub other_rule: Option<String>,
+    pub other_rule: Option<Name>,
     /// For survival: observed without detection for this long (min of horizon, cut, first uncovered
     /// instant). `None` where the canary was detected or must not enter.
     pub censored_at_ns: Option<u64>,
@@ -182,7 +184,7 @@ pub struct StageTime {
     /// From submission of the first event.
     pub since_submission: Interval,
     /// Who saw it.
-    pub watcher: String,
+    pub watcher: Name,
 }
 
 /// One canary with all that was decided about it.
@@ -224,6 +226,22 @@ pub struct CanaryView {
     pub outside: u32,
     /// Different events seen beyond those that were sent, at most: see [`StrayClass::Replayed`].
     pub excess: u32,
+}
+
+impl CanaryView {
+    /// The latest horizon, on the axis, among its expectations that may still change after `cut`.
+    fn open_until(&self, expectations: &[ExpectationPlan], cut: AxisNs) -> Option<AxisNs> {
+        let open = |v: &&Verdict| {
+            matches!(v.outcome, Outcome::Pending | Outcome::Missed | Outcome::Indeterminate)
+        };
+        self.verdicts
+            .iter()
+            .filter(open)
+            .filter_map(|v| expectations.get(v.expectation))
+            .map(|e| self.submitted.saturating_add_unsigned(e.horizon_ns))
+            .filter(|end| *end > cut)
+            .max()
+    }
 }
 
 /// Canaries never handed over, by reason.
@@ -327,19 +345,9 @@ impl Assessment {
         let mut until: Option<AxisNs> = None;
         for route in &self.routes {
             for canary in &route.canaries {
-                let open = canary.verdicts.iter().filter(|v| {
-                    matches!(v.outcome, Outcome::Pending | Outcome::Missed | Outcome::Indeterminate)
-                });
-                let mut any = false;
-                for verdict in open {
-                    let horizon = route.plan.expectations[verdict.expectation].horizon_ns;
-                    let end = canary.submitted.saturating_add_unsigned(horizon);
-                    if end > self.cut {
-                        any = true;
-                        until = until.max(Some(end));
-                    }
-                }
-                number += u64::from(any);
+                let end = canary.open_until(&route.plan.expectations, self.cut);
+                number += u64::from(end.is_some());
+                until = until.max(end);
             }
         }
         (number, until)

@@ -1,16 +1,17 @@
 //! `dwell report`: what the ledger knows, at a cut, in a format.
 
+use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dwell_injectors::token::KeyRing;
 
 use super::Global;
 use crate::config;
-use crate::dispatch::outcome::Fold;
+use crate::dispatch::outcome::{Assessment, Fold};
 use crate::exit::{Exit, Failure};
 use crate::ledger::Reader;
-use crate::report::{Beside, Format, ReportModel, render};
+use crate::report::{Beside, Format, ReportModel, render, write_csv};
 
 /// Arguments of `dwell report`.
 #[derive(Debug, clap::Args)]
@@ -50,8 +51,15 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         )));
     }
     let as_of_ns = args.as_of.map(|t| t.as_nanosecond() as i64);
-    let model = build(&ledger, as_of_ns, args.campaign.as_deref(), keys.as_ref())?;
+    let (assessment, heads) = assess(&ledger, as_of_ns, args.campaign.as_deref())?;
+    let beside = Beside { heads, keys: keys.as_ref() };
+    let model = ReportModel::build(&assessment, &beside);
     let format = if global.json { Format::Json } else { args.format };
+    if format == Format::Csv {
+        csv(&assessment, &beside, args.output.as_deref())?;
+        return Ok(model.exit());
+    }
+    drop(assessment);
     let text = render(&model, format, width());
     match &args.output {
         Some(path) => std::fs::write(path, text)
@@ -71,13 +79,36 @@ pub(crate) fn width() -> u16 {
     })
 }
 
-/// Reads a ledger and builds the model of one campaign.
-pub fn build(
-    ledger: &std::path::Path,
+/// Streams the CSV: a million rows never stand in memory.
+fn csv(assessment: &Assessment, beside: &Beside<'_>, to: Option<&Path>) -> Result<(), Failure> {
+    let (result, place) = match to {
+        Some(path) => {
+            let written = std::fs::File::create(path).and_then(|file| {
+                let mut out = BufWriter::new(file);
+                write_csv(assessment, beside, &mut out).and_then(|()| out.flush())
+            });
+            (written, path.display().to_string())
+        }
+        None => {
+            let mut out = BufWriter::new(std::io::stdout().lock());
+            let written = write_csv(assessment, beside, &mut out).and_then(|()| out.flush());
+            (written, "stdout".to_owned())
+        }
+    };
+    match result {
+        Err(e) if to.is_some() || e.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Environment(format!("cannot write {place}: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a ledger and assesses one campaign; with the heads of its chains, in words.
+fn assess(
+    ledger: &Path,
     as_of_ns: Option<i64>,
     campaign: Option<&str>,
-    keys: Option<&KeyRing>,
-) -> Result<ReportModel, Failure> {
+) -> Result<(Assessment, Vec<String>), Failure> {
     let reader = Reader::open(ledger)?;
     let mut fold = Fold::new(as_of_ns);
     reader.rows(|_, row| {
@@ -91,5 +122,16 @@ pub fn build(
         })
     })?;
     let heads = reader.heads()?.iter().map(ToString::to_string).collect();
+    Ok((assessment, heads))
+}
+
+/// Reads a ledger and builds the model of one campaign.
+pub fn build(
+    ledger: &Path,
+    as_of_ns: Option<i64>,
+    campaign: Option<&str>,
+    keys: Option<&KeyRing>,
+) -> Result<ReportModel, Failure> {
+    let (assessment, heads) = assess(ledger, as_of_ns, campaign)?;
     Ok(ReportModel::build(&assessment, &Beside { heads, keys }))
 }

@@ -5,12 +5,13 @@
 //! - The share's denominator is every canary submitted at or before cut − deadline.
 //! - An objective is met only if the worse end of the range meets it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use dwell_injectors::token::{Carrier, KeyRing};
+use dwell_injectors::token::KeyRing;
 
 use super::expectation;
 use super::model::*;
+use super::rows;
 use super::words::duration;
 use crate::dispatch::outcome::{
     Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
@@ -27,7 +28,39 @@ pub struct Beside<'a> {
     pub keys: Option<&'a KeyRing>,
 }
 
+/// Misses that a report lists by canary; the CSV has all.
+const MISSES_LISTED: usize = 1_000;
+/// Kinds of misses that a report tells apart.
+const MISS_KINDS: usize = 1_000;
+
+#[derive(Default)]
+struct Misses {
+    listed: Vec<MissReport>,
+    total: u64,
+    kinds: Vec<MissKind>,
+    of_other_kinds: u64,
+}
+
+impl Misses {
+    fn number(&mut self, kind: usize) {
+        if let Some(kind) = self.kinds.get_mut(kind) {
+            kind.number += 1;
+        }
+    }
+}
+
 impl ReportModel {
+    /// The same with a row for every canary and expectation: for ledgers that are known to be small.
+    pub fn with_rows(assessment: &Assessment, beside: &Beside<'_>) -> ReportModel {
+        let mut model = ReportModel::build(assessment, beside);
+        // Nothing in memory refuses a row.
+        let _ = rows::each(assessment, beside, &mut |row| {
+            model.canaries.push(row);
+            Ok(())
+        });
+        model
+    }
+
     /// Builds the model. Pure: the same assessment gives the same model.
     pub fn build(assessment: &Assessment, beside: &Beside<'_>) -> ReportModel {
         let routes: Vec<RouteReport> =
@@ -37,6 +70,7 @@ impl ReportModel {
         let met = expectations.iter().filter(|(_, e)| e.objective == "met").count() as u32;
         let verdict = verdict(&expectations, met);
         let total = expectations.len() as u32;
+        let misses = misses(assessment);
         ReportModel {
             format: FORMAT.to_owned(),
             campaign: assessment.campaign.clone(),
@@ -44,7 +78,10 @@ impl ReportModel {
             verdict,
             met,
             expectations: total,
-            misses: misses(assessment),
+            misses: misses.listed,
+            misses_total: misses.total,
+            miss_kinds: misses.kinds,
+            misses_of_other_kinds: misses.of_other_kinds,
             watchers: watchers(assessment),
             strays: strays(assessment),
             controls: assessment
@@ -60,7 +97,7 @@ impl ReportModel {
             inventory: NO_INVENTORY.to_owned(),
             evidence: evidence(assessment, beside),
             histograms: histograms(assessment),
-            canaries: rows(assessment, beside),
+            canaries: Vec::new(),
             routes,
         }
     }
@@ -218,26 +255,58 @@ pub fn reason(verdict: &Verdict) -> String {
     words
 }
 
-fn misses(assessment: &Assessment) -> Vec<MissReport> {
-    let mut misses = Vec::new();
+/// Counts all misses, keeps the first of each kind and the first ones by name: the lists stay short
+/// however many canaries there are.
+fn misses(assessment: &Assessment) -> Misses {
+    let mut misses = Misses::default();
+    let mut known = HashMap::new();
     for route in &assessment.routes {
         for canary in &route.canaries {
             for verdict in &canary.verdicts {
                 if matches!(verdict.outcome, Outcome::Detected | Outcome::Pending) {
                     continue;
                 }
-                misses.push(MissReport {
-                    route: route.plan.name.clone(),
-                    expectation: route.plan.expectations[verdict.expectation].name.clone(),
-                    canary: canary.id.to_string(),
-                    outcome: verdict.outcome.name().to_owned(),
-                    last_stage: canary.last_stage.name().to_owned(),
-                    reason: reason(verdict),
-                });
+                misses.total += 1;
+                let kind = (
+                    route.plan.name.as_str(),
+                    verdict.expectation,
+                    verdict.outcome,
+                    canary.last_stage,
+                    reason(verdict),
+                );
+                let at = known.get(&kind).copied();
+                let listed = misses.listed.len() < MISSES_LISTED;
+                if !listed && at.is_none() && misses.kinds.len() >= MISS_KINDS {
+                    misses.of_other_kinds += 1;
+                    continue;
+                }
+                let miss = || miss(route, canary, verdict);
+                if listed {
+                    misses.listed.push(miss());
+                }
+                match at {
+                    Some(at) => misses.number(at),
+                    None if misses.kinds.len() < MISS_KINDS => {
+                        known.insert(kind, misses.kinds.len());
+                        misses.kinds.push(MissKind { first: miss(), number: 1 });
+                    }
+                    None => misses.of_other_kinds += 1,
+                }
             }
         }
     }
     misses
+}
+
+fn miss(route: &RouteView, canary: &CanaryView, verdict: &Verdict) -> MissReport {
+    MissReport {
+        route: route.plan.name.clone(),
+        expectation: route.plan.expectations[verdict.expectation].name.clone(),
+        canary: canary.id.to_string(),
+        outcome: verdict.outcome.name().to_owned(),
+        last_stage: canary.last_stage.name().to_owned(),
+        reason: reason(verdict),
+    }
 }
 
 fn watchers(assessment: &Assessment) -> Vec<WatcherReport> {
@@ -362,43 +431,6 @@ fn evidence(assessment: &Assessment, beside: &Beside<'_>) -> Evidence {
             .collect(),
         verifies: assessment.verifies.clone(),
     }
-}
-
-fn rows(assessment: &Assessment, beside: &Beside<'_>) -> Vec<CanaryRow> {
-    let mut rows = Vec::new();
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    for route in &assessment.routes {
-        for canary in &route.canaries {
-            for verdict in &canary.verdicts {
-                let expectation = &route.plan.expectations[verdict.expectation];
-                rows.push(CanaryRow {
-                    campaign: assessment.campaign.clone(),
-                    run: canary.run,
-                    route: route.plan.name.clone(),
-                    recipe: route.plan.recipe.clone(),
-                    token: beside
-                        .keys
-                        .and_then(|keys| keys.text_of(canary.id, Carrier::Text))
-                        .unwrap_or_default(),
-                    canary: canary.id.to_string(),
-                    stage: expectation.stage.name().to_owned(),
-                    expectation: expectation.name.clone(),
-                    outcome: verdict.outcome.name().to_owned(),
-                    reason: reason(verdict),
-                    last_stage: canary.last_stage.name().to_owned(),
-                    ttd_lower_s: verdict.ttd.map(|t| seconds(t.lower_ns)),
-                    ttd_upper_s: verdict.ttd.map(|t| seconds(t.upper_ns)),
-                    ttd_completing_upper_s: verdict.ttd_completing.map(|t| seconds(t.upper_ns)),
-                    watcher: verdict.watcher.clone().unwrap_or_default(),
-                    rule: verdict.rule.clone().unwrap_or_default(),
-                    submitted: rfc3339(canary.submitted_wall_ns),
-                    late_ms: canary.late_ns.map(|ns| ns as f64 / 1e6),
-                    delivery: format!("{:?}", canary.delivery).to_lowercase(),
-                });
-            }
-        }
-    }
-    rows
 }
 
 fn definitions() -> Vec<Definition> {

@@ -10,6 +10,7 @@ mod expectation;
 mod html;
 pub mod model;
 mod notes;
+mod rows;
 mod tabular;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub mod words;
 
 pub use build::{Beside, reason};
 pub use model::ReportModel;
+pub use rows::write_csv;
 
 pub(crate) use text::bars;
 

@@ -37,8 +37,15 @@ pub struct ReportModel {
     pub expectations: u32,
     /// One entry per route, in the order of the configuration.
     pub routes: Vec<RouteReport>,
-    /// Misses and indeterminate outcomes with their last stage and reason.
+    /// Misses and indeterminate outcomes with their last stage and reason: the first 1,000.
     pub misses: Vec<MissReport>,
+    /// How many there are.
+    pub misses_total: u64,
+    /// Misses that differ in nothing but the canary, in order of first appearance: the first 1,000
+    /// kinds.
+    pub miss_kinds: Vec<MissKind>,
+    /// Misses of none of these kinds.
+    pub misses_of_other_kinds: u64,
     /// Watchers with what they covered.
     pub watchers: Vec<WatcherReport>,
     /// Sightings that are none of ours, by watcher and class.
@@ -63,7 +70,8 @@ pub struct ReportModel {
     #[serde(skip)]
     #[schemars(skip)]
     pub histograms: HistogramLog,
-    /// One row per canary and expectation: the CSV. Left out of the JSON.
+    /// One row per canary and expectation, where they were asked for ([`ReportModel::with_rows`]);
+    /// [`super::write_csv`] needs none. Left out of the JSON.
     #[serde(skip)]
     #[schemars(skip)]
     pub canaries: Vec<CanaryRow>,
@@ -202,7 +210,8 @@ pub struct TtdReport {
     pub method: Method,
     /// Quantiles with 95 % intervals.
     pub quantiles: Vec<QuantileReport>,
-    /// The curve of canaries not yet detected: Kaplan-Meier, or both edges of Turnbull's estimate.
+    /// The curve of canaries not yet detected: Kaplan-Meier, or both edges of Turnbull's estimate; of
+    /// more than 2,000 steps every k-th, and the first and the last 100.
     pub curve: Vec<CurvePoint>,
     /// Mean time up to the deadline, with that time and its standard error; never a bare mean.
     pub mean: Option<MeanReport>,
@@ -379,6 +388,15 @@ pub struct MissReport {
     pub reason: String,
 }
 
+/// Misses that differ in nothing but the canary.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct MissKind {
+    /// The first of them.
+    pub first: MissReport,
+    /// Their number.
+    pub number: u64,
+}
+
 /// One watcher.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct WatcherReport {
@@ -479,23 +497,6 @@ pub struct CanaryRow {
 }
 
 impl ReportModel {
-    /// Misses that differ in nothing but the canary, as the first of them and their number, in order
-    /// of first appearance.
-    pub fn miss_groups(&self) -> Vec<(&MissReport, u64)> {
-        let mut groups: Vec<(&MissReport, u64)> = Vec::new();
-        let mut known = std::collections::HashMap::new();
-        for miss in &self.misses {
-            let alike =
-                (&miss.route, &miss.expectation, &miss.outcome, &miss.last_stage, &miss.reason);
-            let at = *known.entry(alike).or_insert(groups.len());
-            match groups.get_mut(at) {
-                Some(group) => group.1 += 1,
-                None => groups.push((miss, 1)),
-            }
-        }
-        groups
-    }
-
     /// The exit code that the outcomes call for: 3, 1, 4, 0 in that order of precedence.
     pub fn exit(&self) -> Exit {
         let mut exit = Exit::Met;

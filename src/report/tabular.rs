@@ -1,5 +1,7 @@
 //! The machine formats: JSON, CSV, JUnit and HdrHistogram logs.
 
+use std::io::Write;
+
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use schemars::generate::SchemaSettings;
 
@@ -19,17 +21,40 @@ pub(super) fn schema() -> serde_json::Value {
     settings.into_generator().into_root_schema_for::<ReportModel>().to_value()
 }
 
-/// One row per canary and expectation.
+/// The rows that the model holds.
 pub(super) fn csv(model: &ReportModel) -> String {
-    let mut writer = csv::Writer::from_writer(Vec::new());
+    let mut bytes = Vec::new();
+    let mut table = CsvTable::new(&mut bytes);
+    // Writing to memory cannot fail; a row that did would be missing, which the tests count.
     for row in &model.canaries {
-        // Writing to memory cannot fail; a row that did would be missing, which the tests count.
-        let _ = writer.serialize(inert(row));
+        let _ = table.row(row);
     }
-    if model.canaries.is_empty() {
-        let _ = writer.write_record(HEADER);
+    let _ = table.end();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// A CSV on its way out: every text in it is inert, and an empty one has its header too.
+pub(super) struct CsvTable<'a> {
+    writer: csv::Writer<&'a mut dyn Write>,
+    empty: bool,
+}
+
+impl<'a> CsvTable<'a> {
+    pub(super) fn new(out: &'a mut dyn Write) -> CsvTable<'a> {
+        CsvTable { writer: csv::Writer::from_writer(out), empty: true }
     }
-    writer.into_inner().ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
+
+    pub(super) fn row(&mut self, row: &CanaryRow) -> std::io::Result<()> {
+        self.empty = false;
+        self.writer.serialize(inert(row)).map_err(std::io::Error::from)
+    }
+
+    pub(super) fn end(mut self) -> std::io::Result<()> {
+        if self.empty {
+            self.writer.write_record(HEADER).map_err(std::io::Error::from)?;
+        }
+        self.writer.flush()
+    }
 }
 
 const HEADER: [&str; 19] = [

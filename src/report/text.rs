@@ -313,13 +313,13 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
 }
 
 fn miss_lines(page: &mut Page, model: &ReportModel) {
-    if model.misses.is_empty() {
+    if model.misses_total == 0 {
         return;
     }
     page.gap();
     page.line(0, "Not seen in time, with the last stage reached:");
-    let groups = model.miss_groups();
-    for (miss, n) in groups.iter().take(MISSES) {
+    let groups = &model.miss_kinds;
+    for MissKind { first: miss, number: n } in groups.iter().take(MISSES) {
         page.line(
             2,
             &format!(
@@ -335,6 +335,9 @@ fn miss_lines(page: &mut Page, model: &ReportModel) {
     }
     if groups.len() > MISSES {
         page.line(2, &format!("and {} other kinds; the CSV lists all", groups.len() - MISSES));
+    }
+    if model.misses_of_other_kinds > 0 {
+        page.line(2, &format!("and {} of still other kinds", model.misses_of_other_kinds));
     }
 }
 

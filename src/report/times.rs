@@ -267,11 +267,21 @@ fn mean(curve: &Curve, followed_ns: u64, deadline_ns: u64) -> Option<MeanReport>
     })
 }
 
+/// Steps of a curve that a report holds; of a longer one it holds every k-th and both ends.
+const STEPS: usize = 2_000;
+/// Steps at either end that are never left out.
+const ENDS: usize = 100;
+
 fn points(curve: &Curve) -> Vec<CurvePoint> {
-    curve
-        .steps()
+    let steps = curve.steps();
+    let every = if steps.len() > STEPS { steps.len().div_ceil(STEPS - 2 * ENDS) } else { 1 };
+    let kept =
+        |at: usize| at.is_multiple_of(every) || at < ENDS || at.saturating_add(ENDS) >= steps.len();
+    steps
         .iter()
-        .map(|step| {
+        .enumerate()
+        .filter(|(at, _)| kept(*at))
+        .map(|(_, step)| {
             let band = step.band(Band::LogLog, CONFIDENCE);
             CurvePoint {
                 time_ns: step.time_ns,

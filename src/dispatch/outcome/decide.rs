@@ -309,7 +309,10 @@ impl Ctx<'_> {
         let mut waiting = false;
         for name in &self.expectation.watchers {
             if !case.fold.is_proven(name, &case.run.config_digest) {
-                return (Outcome::Indeterminate, Reason::NeverProven { watcher: self.case.fold.names.shared_of(name) });
+                return (
+                    Outcome::Indeterminate,
+                    Reason::NeverProven { watcher: self.case.fold.names.shared_of(name) },
+                );
             }
             let coverage = case.fold.coverage.get(name);
             let covered = coverage.is_some_and(|c| c.covers(self.times.submitted, deadline));

@@ -9,12 +9,13 @@ use dwell_injectors::token::TokenId;
 
 use super::axis::Axis;
 use super::coverage::{BlindSpan, Coverage};
+use super::lean::{Canaries, Few, Name, Names};
 use super::{
     Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
 };
 use crate::ledger::{
-    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan, Row, RunStarted,
-    SightingRow, Stage, StrayClass, Withdrawn,
+    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan, Row,
+    RunStarted, SightingRow, Stage, StrayClass, Withdrawn,
 };
 
 /// Which part of the ledger to assess.
@@ -108,9 +109,6 @@ pub struct Fold {
     pub(super) names: Names,
     /// Per watcher the last instant at which it delivered any sighting of ours.
     pub(super) last_sighting: HashMap<u32, AxisNs>,
-}
-
-    }
 }
 
 impl Fold {
@@ -361,7 +359,9 @@ impl Fold {
         }
         found
             .into_iter()
-            .map(|((campaign, route), (n, until))| (campaign.to_owned(), route.to_owned(), n, until))
+            .map(|((campaign, route), (n, until))| {
+                (campaign.to_owned(), route.to_owned(), n, until)
+            })
             .collect()
     }
 

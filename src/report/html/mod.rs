@@ -253,8 +253,8 @@ fn stages(page: &mut String, model: &ReportModel) {
 const MISSES: usize = 200;
 
 fn misses(page: &mut String, model: &ReportModel) {
-    let _ = writeln!(page, "<h2>Not seen in time ({})</h2>", model.misses.len());
-    if model.misses.is_empty() {
+    let _ = writeln!(page, "<h2>Not seen in time ({})</h2>", model.misses_total);
+    if model.misses_total == 0 {
         page.push_str("<p>None.</p>\n");
         return;
     }
@@ -263,8 +263,8 @@ fn misses(page: &mut String, model: &ReportModel) {
          <th class=\"n\">Canaries</th><th>Last stage reached</th><th>Why</th><th>For one</th></tr></thead>\
          <tbody>\n",
     );
-    let groups = model.miss_groups();
-    for (miss, n) in groups.iter().take(MISSES) {
+    let groups = &model.miss_kinds;
+    for MissKind { first: miss, number: n } in groups.iter().take(MISSES) {
         let _ = writeln!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td><td class=\"n\">{n}</td><td>{}</td><td>{}</td>\
@@ -281,6 +281,9 @@ fn misses(page: &mut String, model: &ReportModel) {
     if groups.len() > MISSES {
         let _ =
             writeln!(page, "<p>And {} other kinds; the CSV lists all.</p>", groups.len() - MISSES);
+    }
+    if model.misses_of_other_kinds > 0 {
+        let _ = writeln!(page, "<p>And {} of still other kinds.</p>", model.misses_of_other_kinds);
     }
 }
 

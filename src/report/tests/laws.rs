@@ -162,9 +162,9 @@ fn misses_of_a_kind_are_shown_once_with_their_number() {
     let parts = [(3, Fate::Silent), (2, Fate::Seen(20.0)), (1, Fate::Silent), (1, Fate::Seen(1.0))];
     let model = one(Route::new("r", &fates(&parts)));
     let groups: Vec<(&str, &str, u64)> = model
-        .miss_groups()
+        .miss_kinds
         .iter()
-        .map(|(miss, n)| (miss.outcome.as_str(), miss.canary.as_str(), *n))
+        .map(|kind| (kind.first.outcome.as_str(), kind.first.canary.as_str(), kind.number))
         .collect();
     // Canaries stand in the order of their submission, here that of their serials.
     assert_eq!(groups, [("missed", "1.1", 4), ("late", "1.4", 2)]);

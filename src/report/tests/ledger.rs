@@ -274,7 +274,7 @@ pub fn model_of(rows: &[Row]) -> ReportModel {
     rows.iter().for_each(|row| fold.apply(row));
     let assessment = fold.assess(None).unwrap();
     let heads = vec!["writer 1 row 99 deadbeef".to_owned()];
-    ReportModel::build(&assessment, &Beside { heads, keys: None })
+    ReportModel::with_rows(&assessment, &Beside { heads, keys: None })
 }
 
 /// The model of one route.

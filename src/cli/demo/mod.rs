@@ -162,7 +162,7 @@ fn show(
         println!("{value}");
     } else {
         println!("{}\n\n{}\n", measured(assessment), compared(checks));
-        println!("{}", closing(folder, checks));
+        println!("{}", closing(folder, assessment, checks));
     }
     Ok(if agree { Exit::Met } else { Exit::Missed })
 }
@@ -238,7 +238,7 @@ fn compared(checks: &[Check]) -> String {
     table.to_string()
 }
 
-fn closing(folder: &Path, checks: &[Check]) -> String {
+fn closing(folder: &Path, assessment: &Assessment, checks: &[Check]) -> String {
     let wrong = checks.iter().filter(|check| !check.agrees).count();
     let verdict = if wrong == 0 {
         "What was measured agrees with what was planted.".to_owned()
@@ -246,11 +246,16 @@ fn closing(folder: &Path, checks: &[Check]) -> String {
         format!("{wrong} of {} comparisons do not agree: see the lines marked NO.", checks.len())
     };
     let place = folder.display();
+    let faulty = assessment.routes.iter().find(|route| route.plan.name == plan::FAULTY.0);
+    let explain = match faulty.and_then(|route| route.canaries.first()) {
+        Some(canary) => format!("dwell explain -c {place}/dwell.toml {}", canary.id),
+        None => "dwell explain CANARY".to_owned(),
+    };
     format!(
         "{verdict}\nThis is the time for these event shapes, entering at these points, to reach these \
          rules. It is not an estimate for a whole breach.\n\nNext:\n  \
          the report               {place}/report.html\n  \
-         why one was missed       dwell explain -c {place}/dwell.toml 1.4\n  \
+         why one was missed       {explain}\n  \
          the configuration        {place}/dwell.toml\n  \
          what really happened     {place}/truth.jsonl\n  \
          your own pipeline        dwell init"

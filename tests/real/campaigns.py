@@ -504,6 +504,65 @@ horizon = "60s"
         f"outcomes { {o: len(by(rows, outcome=o)) for o in OUTCOMES} }")
 
 
+def test_kafka_keys_and_headers(folder):
+    """(e) an alert topic whose records name the canary in their key or in a header alone."""
+    kafka = Kafka(folder).start()
+    try:
+        kafka.topic("alerts")
+        log = folder / "auth.log"
+        log.write_text("")
+        prepare(folder, COMMON + f"""
+[campaign]
+name = "beside"
+window = "4s"
+[[injector]]
+name = "log"
+type = "file"
+path = "auth.log"
+[[watcher]]
+name = "alerts"
+type = "kafka"
+brokers = ["{kafka.brokers}"]
+topic = "alerts"
+dialect = "json"
+stage = "detected"
+[[route]]
+name = "ssh"
+recipe = "fake-login/sshd-failed-password"
+injector = "log"
+enters_at = "host-log"
+owner = "lab"
+count = 6
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "written"
+response = "none"
+[[route.expect]]
+stage = "detected"
+watchers = ["alerts"]
+deadline = "40s"
+horizon = "60s"
+""")
+        run = subprocess.Popen([DWELL, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for("six log lines", lambda: len(log.read_text().splitlines()) == 6, 60, run)
+        alerts = []
+        for number, line in enumerate(log.read_text().splitlines()):
+            # The token is the one word of 16 letters and digits.
+            token = next(w for w in line.split() if len(w) == 16 and w.isalnum())
+            header, key = (f"user:{token}", "host") if number % 2 else ("kind:alert", token)
+            alerts.append(f'{header}\t{key}\t{{"id": "a{number}", "rule": {{"id": "r"}}}}\n')
+        kafka.java("org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", kafka.brokers, "--topic", "alerts",
+                   "--property", "parse.key=true", "--property", "parse.headers=true",
+                   input="".join(alerts), timeout=60)
+        out, err = run.communicate(timeout=120)
+        check(run.returncode == 0, f"run ended with {run.returncode}: {err[-2000:]}")
+    finally:
+        kafka.stop()
+    rows = verdicts(folder)
+    check(len(by(rows, outcome="detected")) == 6, f"not all detected: {rows}")
+    say("keys and headers: 6 of 6 detected by a token beside the value")
+
+
 def main():
     os.environ["LAB_HOOK_SECRET"] = SECRET
     chosen = sys.argv[1:]
@@ -531,6 +590,7 @@ def main():
     try:
         attempt(test_syslog_over_tls)
         attempt(test_broker_killed)
+        attempt(test_kafka_keys_and_headers)
         pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence]
         if not chosen or any(t.__name__ in chosen for t in pipeline_tests):
             try:

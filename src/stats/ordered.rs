@@ -1,50 +1,51 @@
 //! Times in order, which every estimator here begins with.
 //!
-//! Events and censorings are kept apart: each half is then a plain list of integers, which sorts
-//! several times faster than records do, and nothing has to be said about ties. A censoring at the
-//! time of an event is still at risk at it, so a walk takes the event first.
+//! Events and censorings are kept apart: each part is then a plain list of integers, which sorts
+//! several times faster than records do (and faster than by digits: measured on a million), and
+//! nothing has to be said about ties. A censoring at the time of an event is still at risk at it, so
+//! a walk takes the event first.
 
 use super::survival::Observation;
 
-/// Below this many the library's sort is quicker than counting digits.
-const SHORT: usize = 4_096;
-/// Bits of one digit: 2048 counters stay in the first-level cache.
-const DIGIT: u32 = 11;
-
 /// Observations of one group, in order of time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Ordered {
-    events: Vec<u64>,
-    censored: Vec<u64>,
+    /// Those of events, then those of censorings, each part ascending.
+    times: Vec<u64>,
+    events: usize,
 }
 
 impl Ordered {
-    /// Orders them: O(n).
+    /// Orders them: O(n log n).
     pub(super) fn of(observations: &[Observation]) -> Ordered {
-        let count = observations.iter().filter(|o| o.event).count();
-        let mut events = Vec::with_capacity(count);
-        let mut censored = Vec::with_capacity(observations.len() - count);
+        let mut times = vec![0; observations.len()];
+        // Filled from both ends, without a branch that depends on the data.
+        let (mut events, mut censored) = (0, observations.len());
         for o in observations {
-            if o.event { &mut events } else { &mut censored }.push(o.time_ns);
+            censored -= usize::from(!o.event);
+            times[if o.event { events } else { censored }] = o.time_ns;
+            events += usize::from(o.event);
         }
-        sort(&mut events);
-        sort(&mut censored);
-        Ordered { events, censored }
+        let (came, went) = times.split_at_mut(events);
+        came.sort_unstable();
+        went.sort_unstable();
+        Ordered { times, events }
     }
 
     /// Number of observations.
     pub(super) fn len(&self) -> usize {
-        self.events.len() + self.censored.len()
+        self.times.len()
     }
 
     /// Number of events.
     pub(super) fn events(&self) -> usize {
-        self.events.len()
+        self.events
     }
 
     /// A walk over them.
     pub(super) fn walk(&self) -> Walk<'_> {
-        Walk { events: &self.events, censored: &self.censored }
+        let (events, censored) = self.times.split_at(self.events);
+        Walk { events, censored }
     }
 }
 
@@ -73,55 +74,9 @@ impl Walk<'_> {
     }
 }
 
-/// Sorts integers by their digits, lowest first; digits that all share cost nothing but a look.
-pub(super) fn sort(values: &mut Vec<u64>) {
-    if values.len() < SHORT {
-        values.sort_unstable();
-        return;
-    }
-    let differing = values.iter().fold(0, |all, v| all | (v ^ values[0]));
-    let mut other = vec![0u64; values.len()];
-    for shift in (0..u64::BITS).step_by(DIGIT as usize) {
-        let mask = (1u64 << DIGIT) - 1;
-        if (differing >> shift) & mask == 0 {
-            continue;
-        }
-        let mut starts = [0usize; 1 << DIGIT];
-        for value in values.iter() {
-            starts[((value >> shift) & mask) as usize] += 1;
-        }
-        let mut sum = 0;
-        for start in &mut starts {
-            sum += std::mem::replace(start, sum);
-        }
-        for value in values.iter() {
-            let start = &mut starts[((value >> shift) & mask) as usize];
-            other[*start] = *value;
-            *start += 1;
-        }
-        std::mem::swap(values, &mut other);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn sorting_by_digits_is_sorting(
-            seed in proptest::collection::vec(any::<u64>(), 1..50), shift in 0u32..64, len in 0usize..9000
-        ) {
-            let mut values: Vec<u64> = (0..len)
-                .map(|i| seed[i % seed.len()].wrapping_mul(i as u64 * 2 + 1) >> shift)
-                .collect();
-            let mut sorted = values.clone();
-            sorted.sort_unstable();
-            sort(&mut values);
-            prop_assert_eq!(values, sorted);
-        }
-    }
 
     #[test]
     fn a_censoring_at_an_events_time_is_at_risk_at_it() {

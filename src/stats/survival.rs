@@ -125,12 +125,13 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// Fits the curve: O(n).
+    /// Fits the curve: O(n log n).
     pub fn fit(observations: &[Observation]) -> Curve {
         let ordered = Ordered::of(observations);
         let mut walk = ordered.walk();
         let (mut survival, mut greenwood) = (1.0, 0.0);
-        let mut steps = Vec::new();
+        // One a distinct event time; growing would copy long curves several times.
+        let mut steps = Vec::with_capacity(ordered.events());
         while let Some(time_ns) = walk.next_event() {
             let (at_risk, events) = walk.take(time_ns);
             let (n, d) = (at_risk as f64, events as f64);

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use dwell_injectors::token::KeyRing;
 
-use super::expectation;
 use super::model::*;
 use super::rows;
 use super::words::duration;
+use super::{anatomy, expectation, schedule};
 use crate::dispatch::outcome::{
     Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
 };
@@ -68,7 +68,10 @@ impl ReportModel {
         let expectations: Vec<(&RouteReport, &ExpectationReport)> =
             routes.iter().flat_map(|r| r.expectations.iter().map(move |e| (r, e))).collect();
         let met = expectations.iter().filter(|(_, e)| e.objective == "met").count() as u32;
-        let verdict = verdict(&expectations, met);
+        let mut verdict = verdict(&expectations, met);
+        if schedule::fixed(assessment) {
+            verdict.push(schedule::FIXED.to_owned());
+        }
         let total = expectations.len() as u32;
         let misses = misses(assessment);
         ReportModel {
@@ -135,6 +138,7 @@ fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
         }),
         receipt_contradicted: count(&|c| c.receipt_contradicted),
         stages: stages(view),
+        anatomy: anatomy::steps(view),
         expectations: view
             .plan
             .expectations
@@ -445,6 +449,7 @@ fn definitions() -> Vec<Definition> {
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
         ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
+        ("schedule of a rule", "Found where the detection instants, laid modulo 1, 5, 10, 15, 30 or 60 minutes of wall time, lie closer together than chance pairing of submissions and times allows (level 0.01, Holm); its mean wait is half its period."),
         ("detected only", "Stage times and lateness summarise what was seen; they say nothing about what was not."),
     ]
     .into_iter()

@@ -3,7 +3,7 @@
 use super::model::*;
 use super::times::{Decided, distribution};
 use super::words::{duration, percent, percent_up};
-use super::{claim, notes};
+use super::{claim, notes, schedule};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, RouteView, Verdict};
 use crate::ledger::{ExpectationPlan, WatcherPlan};
 use crate::stats::histogram::StageHistogram;
@@ -50,6 +50,7 @@ pub(super) fn report(
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
         completing_p50_ns: completing(&decided),
+        schedule: schedule::report(&decided, &ttd),
         ttd,
         share,
         claim,

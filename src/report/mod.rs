@@ -3,6 +3,7 @@
 //! Invariants: the same ledger and cut give the same bytes; no format reads a clock, a locale or a
 //! terminal; foreign text passes through [`escape`] and nowhere else.
 
+mod anatomy;
 mod build;
 mod claim;
 pub mod escape;
@@ -11,6 +12,7 @@ mod html;
 pub mod model;
 mod notes;
 mod rows;
+mod schedule;
 mod tabular;
 #[cfg(test)]
 mod tests;

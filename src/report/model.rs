@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub use super::anatomy::StepReport;
+pub use super::schedule::ScheduleReport;
 use crate::exit::Exit;
 use crate::stats::proportion::ShareInterval;
 use crate::stats::survival::{Quantile, Reach};
@@ -118,6 +120,8 @@ pub struct RouteReport {
     pub receipt_contradicted: u64,
     /// Times since submission at each stage, detected only.
     pub stages: Vec<StageReport>,
+    /// Where the time goes from stage to stage, detected only.
+    pub anatomy: Vec<StepReport>,
     /// What was expected of it.
     pub expectations: Vec<ExpectationReport>,
 }
@@ -175,6 +179,8 @@ pub struct ExpectationReport {
     pub clock_stepped: u64,
     /// Time to detect from the first event.
     pub ttd: TtdReport,
+    /// The schedule that the detections betray, where they do.
+    pub schedule: Option<ScheduleReport>,
     /// Median from the completing event: a second number, where the recipe is a burst.
     pub completing_p50_ns: Option<u64>,
     /// Share in time.

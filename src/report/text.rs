@@ -33,6 +33,7 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
         }
     }
     stage_lines(&mut page, model);
+    anatomy_lines(&mut page, model);
     miss_lines(&mut page, model);
     watcher_lines(&mut page, model);
     evidence_lines(&mut page, model);
@@ -309,6 +310,18 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
                 late.n
             ),
         );
+    }
+}
+
+fn anatomy_lines(page: &mut Page, model: &ReportModel) {
+    let lines = super::anatomy::lines(model);
+    if !lines.is_empty() {
+        page.gap();
+        page.line(0, "Where the time goes, detected only");
+    }
+    for line in lines {
+        let of = line.expectation.map(|e| format!(" / {}", safe(e))).unwrap_or_default();
+        page.line(2, &format!("{}{of}: {}", safe(line.route), line.words));
     }
 }
 

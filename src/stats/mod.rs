@@ -8,6 +8,8 @@
 //! - [`planning`]: how many canaries a claim or a comparison needs, before any is sent.
 //! - [`intervals`]: Turnbull's estimate, for times that polling knows as intervals only.
 //! - [`bootstrap`]: intervals that know that canaries of one rule run are not independent.
+//! - [`phase`]: whether a rule runs on a schedule, and what that costs.
+//! - [`stages`]: where the time goes.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
 //! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
@@ -19,9 +21,11 @@ pub mod histogram;
 pub mod intervals;
 pub mod logrank;
 mod ordered;
+pub mod phase;
 pub mod planning;
 pub mod proportion;
 pub mod ranks;
+pub mod stages;
 pub mod survival;
 
 use statrs::distribution::{ContinuousCDF, Normal};

@@ -34,6 +34,7 @@ pub(super) fn render(model: &ReportModel) -> String {
     routes(&mut page, model);
     curves(&mut page, model);
     stages(&mut page, model);
+    anatomy(&mut page, model);
     misses(&mut page, model);
     watchers(&mut page, model);
     definitions(&mut page, model);
@@ -247,6 +248,19 @@ fn stages(page: &mut String, model: &ReportModel) {
             late.n
         );
     }
+}
+
+fn anatomy(page: &mut String, model: &ReportModel) {
+    let lines = crate::report::anatomy::lines(model);
+    if lines.is_empty() {
+        return;
+    }
+    page.push_str("<h2>Where the time goes</h2><p class=\"small\">Detected only.</p><ul>\n");
+    for line in lines {
+        let of = line.expectation.map(|e| format!(" / {}", safe(e))).unwrap_or_default();
+        let _ = writeln!(page, "<li>{}{of}: {}</li>", safe(line.route), safe(&line.words));
+    }
+    page.push_str("</ul>\n");
 }
 
 /// Kinds of misses shown; the CSV lists all misses.

@@ -1,0 +1,97 @@
+//! What schedules do to the numbers: the rule's, as the detections betray it, and our own.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::model::TtdReport;
+use super::words::duration;
+use crate::dispatch::outcome::{Assessment, CanaryView, Outcome, Verdict};
+use crate::stats::phase::{self, Timing};
+
+/// A schedule is named only at this level, after Holm's correction over the periods tried.
+const LEVEL: f64 = 0.01;
+/// Detections looked at; of more than these an evenly spread part.
+const MOST: usize = 20_000;
+/// What a report says of arrivals at a fixed spacing.
+pub(super) const FIXED: &str = "Arrivals were fixed: they measure one phase of a scheduled rule, and the times may be far off in either direction; `stratified` measures all phases.";
+
+/// A rule's schedule and its price.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ScheduleReport {
+    /// The rule runs every so often, nanoseconds.
+    pub period_ns: u64,
+    /// Its alerts appear so long after a whole period of wall time, nanoseconds.
+    pub phase_ns: u64,
+    /// Mean wait for its next run: half a period, nanoseconds.
+    pub mean_wait_ns: u64,
+    /// The median time to detect beside which that stands, nanoseconds.
+    pub p50_ns: u64,
+    /// Detections used.
+    pub n: u64,
+    /// Canaries without a detection, left out of the search.
+    pub left_out: u64,
+    /// p-value after Holm's correction over 1, 5, 10, 15, 30 and 60 minutes.
+    pub p: f64,
+    /// The same in words.
+    pub words: String,
+}
+
+/// The schedule that the detections of one expectation betray.
+pub(super) fn report(
+    decided: &[(&CanaryView, &Verdict)],
+    ttd: &TtdReport,
+) -> Option<ScheduleReport> {
+    let p50_ns = ttd.quantiles.first()?.value?.estimate.ns()?;
+    let seen: Vec<Timing> = decided
+        .iter()
+        .filter_map(|(c, v)| {
+            let ttd = v.ttd?;
+            let width_ns = ttd.upper_ns.saturating_sub(ttd.lower_ns);
+            Some(Timing { submitted_ns: c.submitted_wall_ns, ttd_ns: ttd.upper_ns, width_ns })
+        })
+        .collect();
+    let part: Vec<Timing> =
+        seen.iter().step_by(seen.len().div_ceil(MOST).max(1)).copied().collect();
+    let found = phase::find(&part, &phase::COMMON_NS, LEVEL)?;
+    let undetected = |v: &Verdict| v.ttd.is_none() && v.outcome != Outcome::Undelivered;
+    let left_out = decided.iter().filter(|(_, v)| undetected(v)).count() as u64;
+    let mut report = ScheduleReport {
+        period_ns: found.period_ns,
+        phase_ns: found.phase_ns,
+        mean_wait_ns: found.mean_wait_ns(),
+        p50_ns,
+        n: found.n,
+        left_out,
+        p: found.p,
+        words: String::new(),
+    };
+    report.words = words(&report);
+    Some(report)
+}
+
+fn words(report: &ScheduleReport) -> String {
+    let minute = 60_000_000_000;
+    let p = match report.p < 0.001 {
+        true => "p < 0.001".to_owned(),
+        false => format!("p = {:.3}", report.p),
+    };
+    let mut words = format!(
+        "detections follow a schedule of {} ({p}, n {}, {} not detected left out): on average {} of the \
+         median {} are the wait for its next run",
+        duration(report.period_ns),
+        report.n,
+        report.left_out,
+        duration(report.mean_wait_ns),
+        duration(report.p50_ns)
+    );
+    if report.period_ns > minute {
+        let saved = (report.period_ns - minute) / 2;
+        words.push_str(&format!("; run every minute, it would fall by about {}", duration(saved)));
+    }
+    words
+}
+
+/// True when any run of the campaign had fixed arrivals.
+pub(super) fn fixed(assessment: &Assessment) -> bool {
+    assessment.runs.iter().any(|run| run.arrivals == "fixed")
+}

@@ -1,7 +1,7 @@
 //! One campaign in virtual time: the schedule's instants, a world that answers them, the rows that
 //! the ledger would hold, and the report that is made from them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dwell::config::checked::Arrivals;
@@ -61,12 +61,28 @@ impl Plan {
 
     /// The report at the cut, from the rows of a ledger that was written until `until`.
     pub fn report(&self, canaries: &[(u64, Answer)], until: u64, cut: Option<u64>) -> ReportModel {
+        self.report_with(canaries, vec![], until, cut)
+    }
+
+    /// The same with further rows.
+    pub fn report_with(
+        &self,
+        canaries: &[(u64, Answer)],
+        further: Vec<(u64, Row)>,
+        until: u64,
+        cut: Option<u64>,
+    ) -> ReportModel {
         let mut rows = vec![(self.begin, self.run()), (self.begin, proven(self.begin))];
         for (serial, (at, answer)) in (1u32..).zip(canaries) {
             rows.extend(canary_rows(serial, *at, *answer));
         }
-        let looks = (self.begin..=until).step_by(self.look_every as usize);
-        rows.extend(looks.chain(cut).chain([until]).map(|at| (at, look(at))));
+        let looks: BTreeSet<u64> = (self.begin..=until)
+            .step_by(self.look_every as usize)
+            .chain(cut)
+            .chain([until])
+            .collect();
+        rows.extend(looks.into_iter().map(|at| (at, look(at))));
+        rows.extend(further);
         rows.retain(|(at, _)| *at <= until);
         rows.sort_by_key(|(at, _)| *at);
         let mut fold = Fold::new(cut.map(|ns| ns as i64));
@@ -179,16 +195,21 @@ fn canary_rows(serial: u32, submitted: u64, answer: Answer) -> Vec<(u64, Row)> {
     });
     let mut rows = vec![(submitted.saturating_sub(S), intent), (submitted, receipt)];
     if let Some(after) = answer.after_ns {
-        rows.push((submitted + after, sighting(canary, submitted + after)));
+        rows.push((submitted + after, sighting(canary, Stage::Detected, submitted + after)));
     }
     rows
 }
 
-fn sighting(canary: TokenId, observed: u64) -> Row {
+/// A sighting of that canary, counted from 1.
+pub fn seen(serial: u32, stage: Stage, observed: u64) -> (u64, Row) {
+    (observed, sighting(TokenId { epoch: Epoch(1), serial }, stage, observed))
+}
+
+fn sighting(canary: TokenId, stage: Stage, observed: u64) -> Row {
     Row::Sighting(SightingRow {
         canary,
         watcher: "siem".into(),
-        stage: Stage::Detected,
+        stage,
         observed: at(observed),
         not_before: None,
         native_id: canary.to_string(),

@@ -488,9 +488,9 @@ impl Fold {
     ) {
         // An intent is written ahead of its instant, so rows cannot tell which ones a stated cut had
         // already seen: those that it had not reached are left out.
-        let ahead = self
-            .as_of
-            .is_some_and(|as_of| canary.handed.is_empty() && self.axis.of(&canary.intended) > as_of);
+        let ahead = self.as_of.is_some_and(|as_of| {
+            canary.handed.is_empty() && self.axis.of(&canary.intended) > as_of
+        });
         if canary.withdrawn || ahead {
             return;
         }

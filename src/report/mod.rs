@@ -6,6 +6,7 @@
 mod anatomy;
 mod build;
 mod claim;
+pub mod compare;
 pub mod escape;
 mod expectation;
 mod html;

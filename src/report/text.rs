@@ -44,18 +44,18 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
 }
 
 /// Lines of a bounded width.
-struct Page {
-    out: String,
-    width: usize,
+pub(super) struct Page {
+    pub(super) out: String,
+    pub(super) width: usize,
 }
 
 impl Page {
-    fn gap(&mut self) {
+    pub(super) fn gap(&mut self) {
         self.out.push('\n');
     }
 
     /// A sentence, wrapped; what follows its first line is indented by two more.
-    fn line(&mut self, indent: usize, text: &str) {
+    pub(super) fn line(&mut self, indent: usize, text: &str) {
         let first = " ".repeat(indent);
         let rest = " ".repeat(indent + 2);
         let options = Options::new(self.width)

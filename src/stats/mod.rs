@@ -10,6 +10,8 @@
 //! - [`bootstrap`]: intervals that know that canaries of one rule run are not independent.
 //! - [`phase`]: whether a rule runs on a schedule, and what that costs.
 //! - [`stages`]: where the time goes.
+//! - [`difference`]: two shares, and several tests at once.
+//! - [`change`]: when it became slower.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
 //! Times are whole nanoseconds, so that ties are exact. Nothing here knows what a canary is, reads a
@@ -17,6 +19,8 @@
 
 pub mod bootstrap;
 pub mod competing;
+pub mod change;
+pub mod difference;
 pub mod histogram;
 pub mod intervals;
 pub mod logrank;

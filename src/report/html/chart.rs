@@ -6,7 +6,7 @@ use super::safe;
 use crate::report::model::{ExpectationReport, RouteReport};
 use crate::report::words::duration;
 
-const LEFT: f64 = 52.0;
+pub(in crate::report) const LEFT: f64 = 52.0;
 const WIDTH: f64 = 900.0;
 const TOP: f64 = 10.0;
 const HEIGHT: f64 = 190.0;
@@ -55,7 +55,7 @@ const ROUND: [&[f64]; 2] = [
 ];
 
 /// Time to horizontal position.
-struct Axis {
+pub(in crate::report) struct Axis {
     low: f64,
     high: f64,
 }
@@ -65,10 +65,15 @@ impl Axis {
         let times = || e.ttd.curve.iter().map(|p| p.time_ns);
         let first = times().min().unwrap_or(e.deadline_ns).min(e.deadline_ns).max(1_000);
         let last = e.ttd.followed_ns.max(e.deadline_ns).max(first);
-        Axis { low: (first as f64 / 2.0).ln(), high: (last as f64 * 1.3).ln() }
+        Axis::over(first, last)
     }
 
-    fn x(&self, ns: u64) -> f64 {
+    /// An axis on which both times have room.
+    pub(in crate::report) fn over(first: u64, last: u64) -> Axis {
+        Axis { low: (first.max(1) as f64 / 2.0).ln(), high: (last.max(2) as f64 * 1.3).ln() }
+    }
+
+    pub(in crate::report) fn x(&self, ns: u64) -> f64 {
         let part = ((ns.max(1) as f64).ln() - self.low) / (self.high - self.low);
         LEFT + WIDTH * part.clamp(0.0, 1.0)
     }
@@ -87,21 +92,14 @@ impl Axis {
     }
 }
 
-fn y(share: f64) -> f64 {
+/// Share to vertical position.
+pub(in crate::report) fn y(share: f64) -> f64 {
     TOP + HEIGHT * (1.0 - share)
 }
 
-/// Draws the curve, its band and the deadline.
-pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
-    let axis = Axis::of(e);
+/// The lines and labels behind any curve.
+pub(in crate::report) fn grid(page: &mut String, axis: &Axis) {
     let bottom = TOP + HEIGHT;
-    let _ = write!(
-        page,
-        "<svg viewBox=\"0 0 1000 245\" width=\"1000\" role=\"img\" aria-label=\"Share of canaries of \
-         route {} not yet {} over time\">",
-        safe(&route.name),
-        safe(&e.stage)
-    );
     for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let _ = write!(
             page,
@@ -123,6 +121,20 @@ pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationRepor
             x = axis.x(ns)
         );
     }
+}
+
+/// Draws the curve, its band and the deadline.
+pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
+    let axis = Axis::of(e);
+    let bottom = TOP + HEIGHT;
+    let _ = write!(
+        page,
+        "<svg viewBox=\"0 0 1000 245\" width=\"1000\" role=\"img\" aria-label=\"Share of canaries of \
+         route {} not yet {} over time\">",
+        safe(&route.name),
+        safe(&e.stage)
+    );
+    grid(page, &axis);
     page.push_str(&band(e, &axis));
     let mut path = format!("M{LEFT:.1},{:.1}", y(1.0));
     for point in &e.ttd.curve {

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use crate::exit::{Exit, Failure};
 
 pub mod check;
+pub mod compare;
 pub mod completions;
 pub mod demo;
 pub mod detector;
@@ -102,6 +103,9 @@ pub enum Verb {
     /// Estimates the same numbers from any CSV or JSON of durations.
     #[command(after_help = estimate::AFTER)]
     Estimate(estimate::Args),
+    /// Says whether it became slower or misses more: two campaigns, times, rules or ledgers.
+    #[command(after_help = compare::AFTER)]
+    Compare(compare::Args),
     /// Tells the whole story of one canary.
     #[command(after_help = "Example:\n  dwell explain k7qfr3n5mz2abxde")]
     Explain(explain::Args),
@@ -148,6 +152,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Watch(args) => watch::run(args, &cli.global),
         Verb::Report(args) => report::run(args, &cli.global),
         Verb::Estimate(args) => estimate::run(args, &cli.global),
+        Verb::Compare(args) => compare::run(args, &cli.global),
         Verb::Explain(args) => explain::run(args, &cli.global),
         Verb::Scan(args) => scan::run(args, &cli.global),
         Verb::Verify(args) => verify::run(args, &cli.global),

@@ -18,8 +18,8 @@
 //! clock or rounds for display.
 
 pub mod bootstrap;
-pub mod competing;
 pub mod change;
+pub mod competing;
 pub mod difference;
 pub mod histogram;
 pub mod intervals;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
+mod compare;
 mod configs;
 mod demo;
 mod detector;

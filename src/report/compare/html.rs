@@ -1,0 +1,143 @@
+//! Comparison and trend as one self-contained page, with both curves in one picture.
+
+use std::fmt::Write;
+
+use super::model::{Comparison, Numbers, Pair};
+use super::trend::Trend;
+use crate::report::escape::html as safe;
+use crate::report::html::STYLE;
+use crate::report::html::chart::{Axis, LEFT, grid, y};
+use crate::report::words::duration;
+
+/// Colours of A and B: told apart by the colour-blind too, and B is dashed.
+const COLOURS: [&str; 2] = ["#2b6c99", "#b3541e"];
+
+fn page(title: &str, body: &str) -> String {
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
+         content=\"width=device-width,initial-scale=1\"/><meta http-equiv=\"Content-Security-Policy\" \
+         content=\"default-src 'none'; style-src 'unsafe-inline'\"/><title>{title}</title>\
+         <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n{body}</body></html>\n"
+    )
+}
+
+/// Renders a comparison.
+pub(super) fn render(model: &Comparison) -> String {
+    let class = match model.exit() {
+        crate::exit::Exit::Met => "met",
+        crate::exit::Exit::Missed => "missed",
+        _ => "undecided",
+    };
+    let mut body = format!(
+        "<p class=\"small\">A: {} as of {}; B: {} as of {}</p><div class=\"verdict {class}\">",
+        safe(&model.a.label),
+        safe(&model.a.cut),
+        safe(&model.b.label),
+        safe(&model.b.cut)
+    );
+    for sentence in &model.verdict {
+        let _ = write!(body, "<p>{}</p>", safe(sentence));
+    }
+    body.push_str("</div>\n<h2>Share not yet detected</h2>\n");
+    for pair in &model.routes {
+        let _ = writeln!(
+            body,
+            "<h3>{} / {}: {}</h3><p>{}</p>",
+            safe(&pair.route),
+            safe(&pair.expectation),
+            safe(&pair.state),
+            safe(&pair.words)
+        );
+        picture(&mut body, pair);
+    }
+    body.push_str("<h2>Measured differently</h2><ul>");
+    for text in model.warnings.iter().chain(&model.unpaired) {
+        let _ = write!(body, "<li>{}</li>", safe(text));
+    }
+    if model.warnings.is_empty() && model.unpaired.is_empty() {
+        body.push_str("<li>nothing that the ledgers know of</li>");
+    }
+    let _ = writeln!(body, "</ul><p class=\"small\">{}</p>", safe(&model.limit));
+    page("Time to detect: A and B", &body)
+}
+
+fn picture(body: &mut String, pair: &Pair) {
+    let sides = [&pair.a, &pair.b];
+    let times = || sides.iter().flat_map(|s| s.curve.iter().map(|p| p.time_ns));
+    let first = times().min().unwrap_or(pair.within_ns).min(pair.within_ns).max(1_000);
+    let last = sides.iter().map(|s| s.followed_ns).max().unwrap_or(0).max(pair.within_ns);
+    let axis = Axis::over(first, last);
+    let _ = write!(
+        body,
+        "<svg viewBox=\"0 0 1000 245\" width=\"1000\" role=\"img\" aria-label=\"Share of canaries of route \
+         {} not yet {} over time, A and B\">",
+        safe(&pair.route),
+        safe(&pair.stage)
+    );
+    grid(body, &axis);
+    for (index, side) in sides.iter().enumerate() {
+        let dash = if index == 0 { "" } else { " stroke-dasharray=\"7 3\"" };
+        let _ = write!(
+            body,
+            "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"2\"{dash}/>",
+            path(side, &axis),
+            COLOURS[index]
+        );
+    }
+    body.push_str("</svg>");
+    for (index, name) in ["A", "B"].iter().enumerate() {
+        let _ = write!(
+            body,
+            "<p class=\"small\"><span style=\"color:{}\">■</span> {name}{}: {} of {} detected, mean up to \
+             {} {} (standard error {})</p>",
+            COLOURS[index],
+            if index == 0 { "" } else { " (dashed)" },
+            sides[index].events,
+            sides[index].n,
+            duration(pair.mean_until_ns),
+            duration(sides[index].mean_ns as u64),
+            duration(sides[index].mean_se_ns as u64)
+        );
+    }
+}
+
+fn path(side: &Numbers, axis: &Axis) -> String {
+    let mut path = format!("M{LEFT:.1},{:.1}", y(1.0));
+    for point in &side.curve {
+        let _ = write!(path, "H{:.1}V{:.1}", axis.x(point.time_ns), y(point.undetected));
+    }
+    let _ = write!(path, "H{:.1}", axis.x(side.followed_ns));
+    path
+}
+
+/// Renders a trend as a table per route.
+pub(super) fn trend(model: &Trend) -> String {
+    let mut body =
+        format!("<p class=\"small\">{} as of {}</p>", safe(&model.label), safe(&model.cut));
+    for route in &model.routes {
+        let _ = write!(
+            body,
+            "<h2>{} / {}</h2><p>{}</p><table><thead><tr><th>When</th><th class=\"n\">Detected</th>\
+             <th class=\"n\">Mean up to {}</th><th class=\"n\">Standard error</th></tr></thead><tbody>",
+            safe(&route.route),
+            safe(&route.expectation),
+            safe(&route.words),
+            duration(route.mean_until_ns)
+        );
+        for point in &route.points {
+            let time = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| duration(ns as u64));
+            let _ = write!(
+                body,
+                "<tr><td>{}</td><td class=\"n\">{} of {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+                safe(&point.label),
+                point.events,
+                point.n,
+                time(point.mean_ns),
+                time(point.mean_se_ns)
+            );
+        }
+        body.push_str("</tbody></table>\n");
+    }
+    let _ = writeln!(body, "<p class=\"small\">{}</p>", safe(&model.limit));
+    page("Time to detect: trend", &body)
+}

@@ -14,6 +14,7 @@
 //!
 //! Where to start reading: [`ledger`]'s rows, then [`dispatch::outcome`], then [`cli`] for the verb
 //! that interests you. [`config`] is what users write; [`detector`] is the small SIEM of the demo.
+pub mod calibration;
 pub mod cli;
 pub mod config;
 pub mod detector;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::exit::{Exit, Failure};
 
+pub mod calibrate;
 pub mod check;
 pub mod compare;
 pub mod completions;
@@ -130,6 +131,9 @@ pub enum Verb {
     /// Runs the reference detector, a small SIEM with known delays.
     #[command(after_help = "Example:\n  dwell detector -c detector.toml")]
     Detector(detector::Args),
+    /// Measures this harness itself on a detector whose delays and faults are known.
+    #[command(after_help = "Example:\n  dwell calibrate --quick\n\nExit codes: 0 every aim is met, 1 one is not, 3 it could not run.")]
+    Calibrate(calibrate::Args),
     /// Prints shell completions.
     #[command(after_help = "Example:\n  dwell completions bash > /etc/bash_completion.d/dwell")]
     Completions(completions::Args),
@@ -161,6 +165,7 @@ pub fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Stop(args) => stop::run(args, &cli.global),
         Verb::Leftovers(args) => leftovers::run(args, &cli.global),
         Verb::Detector(args) => detector::run(args, &cli.global),
+        Verb::Calibrate(args) => calibrate::run(args, &cli.global),
         Verb::Completions(args) => completions::run(args, &cli.global),
         Verb::Man(args) => man::run(args, &cli.global),
     }

@@ -25,7 +25,7 @@ use crate::report::{Format, render};
 
 mod compare;
 mod explain;
-mod place;
+pub(super) mod place;
 mod plan;
 
 use compare::{Check, Evidence};

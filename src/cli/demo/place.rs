@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Makes the folder: the one that was asked for, which must be new or empty, or a new one among
 /// this user's state files.
-pub(super) fn folder(asked: Option<&Path>, started: jiff::Timestamp) -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn folder(asked: Option<&Path>, started: jiff::Timestamp) -> Result<PathBuf, Failure> {
     let name = started.strftime("demo-%Y%m%dT%H%M%SZ").to_string();
     let place = match asked {
         Some(place) => place.to_owned(),
@@ -55,14 +55,48 @@ fn broken(path: &Path, what: &str) -> Failure {
     Failure::Environment(format!("{}: {what}; choose another folder with --dir", path.display()))
 }
 
+/// A folder that goes away with the value.
+pub(in crate::cli) fn temporary() -> Result<Temporary, Failure> {
+    let root = std::env::temp_dir();
+    for number in 0..1000_u32 {
+        let path = root.join(format!("dwell-{}-{number}", std::process::id()));
+        match DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(Temporary { path }),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(broken(&path, &e.to_string())),
+        }
+    }
+    Err(broken(&root, "holds too many folders of this name"))
+}
+
+/// See [`temporary`].
+#[derive(Debug)]
+pub(in crate::cli) struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// The folder.
+    pub(in crate::cli) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // What cannot be removed stays in the system's folder for such things.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
 /// Writes one of the demo's files.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), Failure> {
+pub(in crate::cli) fn write(path: &Path, text: &str) -> Result<(), Failure> {
     std::fs::write(path, text).map_err(|e| broken(path, &e.to_string()))
 }
 
 /// Two different free ports on loopback. They are free when asked; that they stay so until they are
 /// used is likely, and otherwise the demo ends with a plain error.
-pub(super) fn ports() -> Result<(SocketAddr, SocketAddr), Failure> {
+pub(in crate::cli) fn ports() -> Result<(SocketAddr, SocketAddr), Failure> {
     let none = |e: std::io::Error| Failure::Environment(format!("no free port on loopback: {e}"));
     let first = TcpListener::bind("127.0.0.1:0").map_err(none)?;
     let second = TcpListener::bind("127.0.0.1:0").map_err(none)?;
@@ -72,13 +106,13 @@ pub(super) fn ports() -> Result<(SocketAddr, SocketAddr), Failure> {
 /// The detector. It ends with this value, and, since its standard input is ours, with this process
 /// even if that is killed.
 #[derive(Debug)]
-pub(super) struct Detector {
+pub(in crate::cli) struct Detector {
     child: Child,
 }
 
 impl Detector {
     /// Starts the same program as a detector and waits until it is ready.
-    pub(super) fn start(settings: &Path) -> Result<Detector, Failure> {
+    pub(in crate::cli) fn start(settings: &Path) -> Result<Detector, Failure> {
         let cannot = |what: String| Failure::Environment(format!("the detector: {what}"));
         let program = std::env::current_exe().map_err(|e| cannot(e.to_string()))?;
         let mut child = Command::new(program)

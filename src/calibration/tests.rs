@@ -1,0 +1,1 @@
+//! Planted truth, and planted mistakes.

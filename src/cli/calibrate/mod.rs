@@ -1,0 +1,220 @@
+//! `dwell calibrate`: the harness measured on a detector whose delays and faults are known.
+//!
+//! One campaign over four detector processes, through the same code as `dwell run`; then the ledger's
+//! rows are judged against the detectors' truth by [`crate::calibration`]. Nothing leaves loopback and
+//! a temporary folder, but the result, which `dwell run` copies into each ledger.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dwell_injectors::stamp::{Clock, SystemClock};
+use dwell_injectors::token::KeyRing;
+
+use super::demo::place;
+use super::{Global, signals};
+use crate::calibration::scenario::{Length, Line, MS, OUTAGE_MS};
+use crate::calibration::{Calibration, Evidence, FORMAT, judge, page, store};
+use crate::detector::Truth;
+use crate::dispatch::outcome::Assessment;
+use crate::dispatch::plan::Request;
+use crate::dispatch::run::{Observer, Orders, Status};
+use crate::dispatch::session::Session;
+use crate::exit::{Exit, Failure};
+use crate::ledger::Row;
+use crate::matching::Scanner;
+
+mod plan;
+
+/// Arguments of `dwell calibrate`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// About 20 s: fewer canaries, wider intervals.
+    #[arg(long, conflicts_with = "long")]
+    pub quick: bool,
+    /// About five minutes: more canaries, narrower intervals.
+    #[arg(long)]
+    pub long: bool,
+    /// Seed of the schedule and of the planted delays and losses.
+    #[arg(long, default_value_t = 2026)]
+    pub seed: u64,
+    /// Format on stdout.
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: Format,
+    /// Store the result here instead of among this user's state files.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Keep everything that the run writes in this folder, which must be new or empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// Print the JSON schema of the result, and nothing else.
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// How the result is printed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Format {
+    /// For a terminal.
+    Text,
+    /// Versioned JSON.
+    Json,
+    /// The page `docs/accuracy.md`.
+    Markdown,
+}
+
+/// Runs `dwell calibrate`.
+pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    if args.schema {
+        return super::put_json(&crate::calibration::schema());
+    }
+    let length = match (args.quick, args.long) {
+        (true, _) => Length::Quick,
+        (_, true) => Length::Long,
+        _ => Length::Default,
+    };
+    let target = args.output.clone().or_else(store::usual).ok_or_else(|| {
+        Failure::User("no home folder to keep the result in; name a file with --output".into())
+    })?;
+    let load_before = store::load();
+    let temporary;
+    let folder = match &args.dir {
+        Some(dir) => place::folder(Some(dir), SystemClock::new().now().timestamp())?,
+        None => {
+            temporary = place::temporary()?;
+            place::folder(Some(temporary.path()), SystemClock::new().now().timestamp())?
+        }
+    };
+    let done = carry_out(&folder, length, args.seed)?;
+    let found = judged(&folder, &done, length, args.seed, load_before)?;
+    store::write(&target, &found).map_err(Failure::Environment)?;
+    eprintln!("Stored in {}; `dwell run` copies it into its ledger.", target.display());
+    let format = if global.json { Format::Json } else { args.format };
+    match format {
+        Format::Json => {
+            let value = serde_json::to_value(&found);
+            super::put_json(&value.map_err(|e| Failure::Bug(e.to_string()))?)?
+        }
+        Format::Text => super::put(page::text(&found, super::report::width()).as_bytes())?,
+        Format::Markdown => super::put(page::markdown(&found, &command(length, &args)).as_bytes())?,
+    };
+    Ok(if found.met { Exit::Met } else { Exit::Missed })
+}
+
+fn command(length: Length, args: &Args) -> String {
+    let option = match length {
+        Length::Default => String::new(),
+        other => format!(" --{}", other.name()),
+    };
+    format!("dwell calibrate{option} --seed {} --format markdown", args.seed)
+}
+
+/// What the run left.
+struct Done {
+    assessment: Assessment,
+    rows: Vec<Row>,
+    keys: Arc<KeyRing>,
+    outage_ns: (i64, i64),
+}
+
+fn carry_out(folder: &std::path::Path, length: Length, seed: u64) -> Result<Done, Failure> {
+    let mut hosts = Vec::new();
+    for line in Line::ALL {
+        let (api, hook) = place::ports()?;
+        hosts.push(plan::Host { line, api, hook });
+    }
+    let campaign = folder.join("dwell.toml");
+    place::write(&campaign, &plan::campaign(&hosts, length, seed))?;
+    for log in plan::logs() {
+        place::write(&folder.join(log), "")?;
+    }
+    let key = folder.join("dwell.key");
+    KeyRing::generate().create(&key).map_err(|e| Failure::Environment(e.to_string()))?;
+    let config = crate::config::load(&campaign)
+        .map_err(|e| Failure::Bug(format!("calibrate's own configuration is refused: {e}")))?;
+    let mut session = Session::prepare(config)?;
+    let orders = Orders::default();
+    signals::install(session.runtime.handle(), &orders)
+        .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
+    session.open("calibrate")?;
+    let planned = session.plan(&Request::default())?;
+    let mut running = Vec::new();
+    let mut outage_ns = (0, 0);
+    for host in &hosts {
+        let file = folder.join(format!("detector-{}.toml", host.line.name()));
+        let text = plan::detector(host, length, seed).map_err(Failure::Bug)?;
+        place::write(&file, &text)?;
+        let before = session.clock.now().wall_ns;
+        running.push(place::Detector::start(&file)?);
+        if host.line == Line::Faulty {
+            let after = session.clock.now().wall_ns;
+            let begin = (length.outage_ms() * MS) as i64;
+            outage_ns = (before + begin, after + begin + (OUTAGE_MS * MS) as i64);
+        }
+    }
+    let mut watching = Watching::default();
+    let result = session.run(planned, false, &orders, &mut watching);
+    let keys = Arc::clone(&session.keys);
+    session.close()?;
+    eprintln!();
+    drop(running);
+    if orders.stop.is_ordered() {
+        return Err(Failure::Environment("stopped before it was complete; nothing is kept".into()));
+    }
+    Ok(Done { assessment: result?, rows: watching.rows, keys, outage_ns })
+}
+
+/// Keeps the run's rows and shows how it goes.
+#[derive(Default)]
+struct Watching {
+    rows: Vec<Row>,
+}
+
+impl Observer for Watching {
+    fn rows(&mut self, rows: &[Row]) {
+        self.rows.extend_from_slice(rows);
+    }
+
+    fn status(&mut self, status: &Status) {
+        eprint!("\r{} of {} canaries injected   ", status.injected, status.planned);
+    }
+}
+
+fn judged(
+    folder: &std::path::Path,
+    done: &Done,
+    length: Length,
+    seed: u64,
+    load_before: f64,
+) -> Result<Calibration, Failure> {
+    let mut truth = Vec::new();
+    for line in Line::ALL {
+        truth.extend(Truth::read(&folder.join(plan::truth(line)))?);
+    }
+    let scanner = Scanner::new(Arc::clone(&done.keys));
+    let found = judge(&Evidence {
+        rows: &done.rows,
+        assessment: &done.assessment,
+        truth: &truth,
+        tokens: &|text: &str| scanner.tokens_in(text.as_bytes()).0,
+        outage_ns: done.outage_ns,
+        seed,
+    });
+    let met = found.met();
+    Ok(Calibration {
+        format: FORMAT.to_owned(),
+        measured_at: format!("{:.0}", SystemClock::new().now().timestamp()),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        build: store::build().to_owned(),
+        machine: store::machine(load_before),
+        length: length.name().to_owned(),
+        seed,
+        canaries: done.assessment.routes.iter().map(|r| r.canaries.len() as u64).sum(),
+        floors: found.floors,
+        by_scenario: found.by_scenario,
+        polls: found.polls,
+        coverage: found.coverage,
+        checks: found.checks,
+        not_measured: vec!["the Kafka watcher: it needs a broker".to_owned()],
+        met,
+    })
+}

@@ -25,7 +25,7 @@ pub mod sample;
 pub mod scenario;
 pub mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tie;
 
 pub use judge::{Evidence, judge};

@@ -32,8 +32,16 @@ fn made(c: &Calibration) -> String {
     let mut text = format!(
         "{date} UTC, dwell {}, {} build, {} {} with {} cores, load average {:.1} before and {:.1} \
          after; {} canaries, seed {}, length {}.",
-        c.version, c.build, m.system, m.kernel, m.cores, m.load_before, m.load_after, c.canaries,
-        c.seed, c.length
+        c.version,
+        c.build,
+        m.system,
+        m.kernel,
+        m.cores,
+        m.load_before,
+        m.load_after,
+        c.canaries,
+        c.seed,
+        c.length
     );
     if let Some(busy) = m.busy() {
         let _ = write!(text, " Note: {busy}.");

@@ -82,7 +82,10 @@ mod tests {
         let upper = |n: i64| quantile(&(1..=n).collect::<Vec<_>>(), 0.99).unwrap().upper_ns;
         assert_eq!((upper(367), upper(368)), (None, Some(368)));
         assert_eq!(quantile(&[], 0.5), None);
-        assert_eq!(quantile(&[7], 0.5), Some(Estimate { value_ns: 7, lower_ns: None, upper_ns: None }));
+        assert_eq!(
+            quantile(&[7], 0.5),
+            Some(Estimate { value_ns: 7, lower_ns: None, upper_ns: None })
+        );
     }
 
     #[test]

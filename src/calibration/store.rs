@@ -6,7 +6,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::model::{Calibration, FORMAT, Machine};
+use crate::ledger::{CalibrationFact, FloorFact};
 
 /// The file's name.
 pub const NAME: &str = "calibration.json";
@@ -64,6 +67,44 @@ pub fn in_force(ledger: &Path) -> Option<Calibration> {
             None
         }
     }
+}
+
+/// What a run keeps of the calibration in force for its ledger.
+pub fn fact(ledger: &Path) -> Option<CalibrationFact> {
+    let found = in_force(ledger)?;
+    let now = machine(found.machine.load_before);
+    let mut notes: Vec<String> = [
+        ("version", found.version.as_str(), env!("CARGO_PKG_VERSION")),
+        ("build", found.build.as_str(), build()),
+        ("kernel", found.machine.kernel.as_str(), now.kernel.as_str()),
+    ]
+    .into_iter()
+    .filter(|(_, then, now)| then != now)
+    .map(|(what, then, now)| format!("its {what} was {then}, this run's is {now}"))
+    .collect();
+    if found.machine.cores != now.cores {
+        notes.push(format!("it had {} cores, this run has {}", found.machine.cores, now.cores));
+    }
+    if found.build != "release" {
+        notes.push(format!("made by a {} build", found.build));
+    }
+    notes.extend(found.machine.busy());
+    let floors = found.floors.iter().map(|f| FloorFact {
+        kind: f.watcher.clone(),
+        n: f.n,
+        p50_ns: f.p50.value_ns,
+        p99_ns: f.p99.value_ns,
+        p99_upper_ns: f.p99.upper_ns,
+        max_ns: f.max_ns,
+    });
+    let bytes = serde_json::to_vec(&found).unwrap_or_default();
+    Some(CalibrationFact {
+        measured_at: found.measured_at.clone(),
+        met: found.met,
+        notes,
+        floors: floors.collect(),
+        digest: data_encoding::HEXLOWER.encode(&Sha256::digest(&bytes)),
+    })
 }
 
 /// `release` or `development`.

@@ -88,11 +88,17 @@ impl<'a> Tied<'a> {
         }
     }
 
-    /// The true time from submission to what a watcher of this name could see first, nanoseconds.
+    /// The true time from submission to what the stage of this watcher could be known by first,
+    /// nanoseconds: the index for a poll, an emission at its stage or a later one for the others.
     pub fn true_ns(&self, canary: TokenId, watcher: &str) -> Option<i64> {
-        let stamp = match watcher.starts_with("poll") {
-            true => self.searchable.get(&canary)?,
-            false => self.first.get(watcher)?.get(&canary)?,
+        let left = |outlet: &str| self.first.get(outlet)?.get(&canary);
+        let stamp = match watcher.split_once('-') {
+            Some(("poll", _)) => self.searchable.get(&canary)?,
+            Some(("file", line)) => {
+                let both = [left(watcher), left(&format!("webhook-{line}"))];
+                both.into_iter().flatten().min_by_key(|stamp| stamp.boot_ns)?
+            }
+            _ => left(watcher)?,
         };
         Some(stamp.since(self.submitted.get(&canary)?).ns)
     }

@@ -132,7 +132,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  dwell detector -c detector.toml")]
     Detector(detector::Args),
     /// Measures this harness itself on a detector whose delays and faults are known.
-    #[command(after_help = "Example:\n  dwell calibrate --quick\n\nExit codes: 0 every aim is met, 1 one is not, 3 it could not run.")]
+    #[command(
+        after_help = "Example:\n  dwell calibrate --quick\n\nExit codes: 0 every aim is met, 1 one is not, 3 it could not run."
+    )]
     Calibrate(calibrate::Args),
     /// Prints shell completions.
     #[command(after_help = "Example:\n  dwell completions bash > /etc/bash_completion.d/dwell")]

@@ -258,6 +258,7 @@ fn run_row(
         recipes,
         dialects: sources.dialects.clone(),
         authorisation: config.authorisation.as_ref().and_then(|a| serde_json::to_value(a).ok()),
+        calibration: None,
         routes,
         watchers: sources.watchers.clone(),
     }

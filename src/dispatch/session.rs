@@ -17,6 +17,7 @@ use super::outcome::{Assessment, Fold};
 use super::plan::{self, Plan, Request, Sources, build_injector};
 use super::run::{Observer, Orders, RunParts, carry_out, keep_watching};
 use super::watching::{WatchEnvironment, WatcherParts};
+use crate::calibration;
 use crate::config::checked::Config;
 use crate::dialects::Dialects;
 use crate::exit::Failure;
@@ -113,6 +114,7 @@ impl Session {
         let ledger = self.writer()?;
         let mut row = plan.row;
         row.run = self.fold.run_count() + 1;
+        row.calibration = calibration::store::fact(&self.config.ledger).map(Box::new);
         let epoch = self.keys.newest();
         let number = u32::try_from(plan.planned.len())
             .map_err(|_| Failure::User("more canaries than an epoch holds".to_owned()))?;

@@ -96,10 +96,45 @@ pub struct RunStarted {
     pub dialects: BTreeMap<String, String>,
     /// Who allowed this, in the configuration's words.
     pub authorisation: Option<serde_json::Value>,
+    /// The floor of the harness as calibrated when the run began; a report takes it from here alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Box<CalibrationFact>>,
     /// The routes with what is expected of each.
     pub routes: Vec<RoutePlan>,
     /// The watchers with their stages.
     pub watchers: Vec<WatcherPlan>,
+}
+
+/// What a run keeps of the calibration in force when it began.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CalibrationFact {
+    /// When it was made, RFC 3339.
+    pub measured_at: String,
+    /// Whether every aim was met then.
+    pub met: bool,
+    /// How the machine or the program differs from the one calibrated, in words, and its load then.
+    pub notes: Vec<String>,
+    /// The floor of each kind of watcher.
+    pub floors: Vec<FloorFact>,
+    /// SHA-256 of the stored calibration, hex.
+    pub digest: String,
+}
+
+/// Measured minus true for one kind of watcher.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FloorFact {
+    /// `webhook`, `file`, `kafka`.
+    pub kind: String,
+    /// Number of sightings.
+    pub n: u64,
+    /// Median, nanoseconds.
+    pub p50_ns: i64,
+    /// 99th percentile, nanoseconds.
+    pub p99_ns: i64,
+    /// Upper 95 % limit of it, where there were enough.
+    pub p99_upper_ns: Option<i64>,
+    /// Largest, nanoseconds.
+    pub max_ns: i64,
 }
 
 /// A route as it stood when the run began.

@@ -92,6 +92,7 @@ impl ReportModel {
                 .iter()
                 .map(|c| format!("{} {} ({})", rfc3339(c.at.wall_ns), c.action, c.reason))
                 .collect(),
+            floor: super::floor::report(assessment, &routes),
             lateness: lateness(assessment),
             hours_sampled: hours(assessment),
             quiet_hours: assessment.runs.last().map(|r| r.quiet_hours.clone()).unwrap_or_default(),

@@ -9,6 +9,7 @@ mod claim;
 pub mod compare;
 pub mod escape;
 mod expectation;
+pub mod floor;
 mod html;
 pub mod model;
 mod notes;

@@ -54,6 +54,8 @@ pub struct ReportModel {
     pub strays: BTreeMap<String, BTreeMap<String, u64>>,
     /// Stops and pauses, in words.
     pub controls: Vec<String>,
+    /// How late the harness itself is, as calibrated; from the latest run.
+    pub floor: super::floor::FloorReport,
     /// How late hand-overs began against their plan; all injected canaries.
     pub lateness: Option<Spread>,
     /// Hours of the day (UTC) in which at least one canary was injected.

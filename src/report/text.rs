@@ -36,6 +36,9 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
     anatomy_lines(&mut page, model);
     miss_lines(&mut page, model);
     watcher_lines(&mut page, model);
+    for line in model.floor.words.iter().chain(&model.floor.limited) {
+        page.line(0, &safe(line));
+    }
     evidence_lines(&mut page, model);
     page.gap();
     page.line(0, &model.inventory);

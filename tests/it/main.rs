@@ -4,6 +4,7 @@
 
 mod broken;
 mod compare;
+mod calibrate;
 mod configs;
 mod demo;
 mod detector;

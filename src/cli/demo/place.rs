@@ -17,7 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Makes the folder: the one that was asked for, which must be new or empty, or a new one among
 /// this user's state files.
-pub(in crate::cli) fn folder(asked: Option<&Path>, started: jiff::Timestamp) -> Result<PathBuf, Failure> {
+pub(in crate::cli) fn folder(
+    asked: Option<&Path>,
+    started: jiff::Timestamp,
+) -> Result<PathBuf, Failure> {
     let name = started.strftime("demo-%Y%m%dT%H%M%SZ").to_string();
     let place = match asked {
         Some(place) => place.to_owned(),

@@ -225,7 +225,10 @@ impl Ctx<'_> {
     }
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
-        let ttd = interval(self.case, self.times, seen);
+        let mut ttd = interval(self.case, self.times, seen);
+        if seen.stage > self.expectation.stage {
+            ttd.lower_ns = self.own_lower_ns().min(ttd.upper_ns);
+        }
         let name = self.case.fold.names.name(seen.watcher);
         let plan = watcher(self.case.run, name);
         let deadline = self.expectation.deadline_ns;
@@ -252,6 +255,19 @@ impl Ctx<'_> {
         verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
         verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
         verdict.polled = plan.is_some_and(|w| w.kind == "poll");
+    }
+
+    /// A later stage bounds this one from above alone. From below only a listed watcher's own sighting
+    /// does, however late it came; without one the submission is all that is known.
+    fn own_lower_ns(&self) -> u64 {
+        let listed = |seen: &&&Seen| {
+            let name = self.case.fold.names.name(seen.watcher);
+            seen.stage == self.expectation.stage
+                && self.expectation.watchers.iter().any(|w| w == name)
+                && self.names(seen)
+        };
+        let first = self.live.iter().filter(listed).min_by_key(|s| s.observed);
+        first.map_or(0, |seen| interval(self.case, self.times, seen).lower_ns)
     }
 
     /// Only where the configuration bounds the clocks: creation plus the bound lies in time.

@@ -38,6 +38,7 @@ fn plan(kind: &str, max_offset_ns: Option<u64>) -> RunStarted {
         recipes: BTreeMap::new(),
         dialects: BTreeMap::new(),
         authorisation: None,
+        calibration: None,
         routes: vec![RoutePlan {
             name: "r".into(),
             recipe: "f/r".into(),
@@ -340,6 +341,30 @@ fn a_later_stage_bounds_an_earlier_one() {
         ..sighting(1, 4.0, "rule")
     }));
     assert_eq!(verdict(rows, 13.0).1.outcome, Outcome::Detected);
+}
+
+#[test]
+fn a_later_stage_bounds_from_above_alone() {
+    let pager = |seconds| {
+        Row::Sighting(SightingRow {
+            watcher: "pager".into(),
+            stage: Stage::Notified,
+            ..sighting(1, seconds, "rule")
+        })
+    };
+    let mut rows = delivered();
+    rows.push(pager(12.0));
+    let open = verdict(rows, 13.0).1;
+    assert_eq!(open.outcome, Outcome::Indeterminate, "it may have been there in time");
+    assert_eq!(open.ttd.map(|t| t.lower_ns), Some(0));
+    let mut rows = delivered();
+    rows.push(pager(12.0));
+    let mut own = sighting(1, 12.5, "rule");
+    own.not_before = Some(at(11.0));
+    rows.push(Row::Sighting(own));
+    let late = verdict(rows, 13.0).1;
+    assert_eq!(late.outcome, Outcome::Late, "its own watcher did not see it at 11 s");
+    assert_eq!(late.ttd.map(|t| (t.lower_ns, t.upper_ns)), Some((11 * S as u64, 12 * S as u64)));
 }
 
 #[test]

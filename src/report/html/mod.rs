@@ -37,6 +37,9 @@ pub(super) fn render(model: &ReportModel) -> String {
     anatomy(&mut page, model);
     misses(&mut page, model);
     watchers(&mut page, model);
+    for line in model.floor.words.iter().chain(&model.floor.limited) {
+        let _ = writeln!(page, "<p class=\"small\">{}</p>", safe(line));
+    }
     definitions(&mut page, model);
     evidence(&mut page, model);
     page.push_str("</body></html>\n");

@@ -128,6 +128,7 @@ fn run(routes: &[Route], campaign: &str) -> Row {
         recipes: BTreeMap::from([("fake-login/sshd-failed-password".into(), "beef".into())]),
         dialects: BTreeMap::from([("wazuh4".into(), "cafe".into())]),
         authorisation: None,
+        calibration: None,
         routes: routes.iter().map(Route::plan).collect(),
         watchers: routes.iter().map(watcher).collect(),
     }))

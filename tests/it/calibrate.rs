@@ -1,0 +1,66 @@
+//! `dwell calibrate` as a user runs it. About 20 s. Nothing here asks for speed: a busy machine may
+//! miss an aim (exit code 1), but never lose a sighting, a planted fault or its honesty.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn a_quick_calibration_finds_what_was_planted_and_keeps_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("calibration.json");
+    let mut command = assert_cmd::Command::from_std(Command::new(env!("CARGO_BIN_EXE_dwell")));
+    command.env_remove("DWELL_CONFIG").timeout(std::time::Duration::from_secs(150));
+    command.args(["calibrate", "--quick", "--json", "--output"]).arg(&kept);
+    let output = command.output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr);
+    let code = output.status.code();
+    assert!(matches!(code, Some(0 | 1)), "{code:?}: {talk}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let stored: Value = serde_json::from_slice(&std::fs::read(&kept).unwrap()).unwrap();
+    assert_eq!(found, stored);
+    assert_eq!(found["format"], "dwell-calibration/1");
+    assert_eq!(found["met"], code == Some(0));
+    assert_eq!(found["canaries"], 320);
+    for check in found["checks"].as_array().unwrap() {
+        assert_eq!(check["holds"], true, "{check}");
+    }
+    for covered in found["coverage"].as_array().unwrap() {
+        let polled = covered["of"] == "polled interval, true instant";
+        assert!(!polled || covered["met"] == true, "{covered}");
+    }
+    for kind in ["webhook", "file"] {
+        let floor = found["floors"].as_array().unwrap().iter().find(|f| f["watcher"] == kind);
+        let floor = floor.unwrap();
+        assert!(floor["n"].as_u64().unwrap() > 100, "{floor}");
+        assert!(floor["least_ns"].as_i64().unwrap() >= 0, "seen before it happened: {floor}");
+    }
+    assert!(found["not_measured"].to_string().contains("Kafka"), "{found}");
+    let text = found.to_string();
+    assert!(!text.contains(folder.path().to_str().unwrap()), "a path: {text}");
+}
+
+#[test]
+fn the_schema_and_the_page_are_current() {
+    let file = root().join("configs/schema/calibration.json");
+    let now = format!("{:#}\n", dwell::calibration::schema());
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        kept == now,
+        "stale: cargo run -- calibrate --schema > configs/schema/calibration.json"
+    );
+    let template = std::fs::read_to_string(root().join("docs/accuracy.template.md")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
+    let frame = template.split("{{made}}").flat_map(|part| part.split("{{figures}}"));
+    for part in frame {
+        assert!(
+            page.contains(part.trim()),
+            "docs/accuracy.md is not made from its template: {part}"
+        );
+    }
+}

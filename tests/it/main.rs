@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod broken;
-mod compare;
 mod calibrate;
+mod compare;
 mod configs;
 mod demo;
 mod detector;

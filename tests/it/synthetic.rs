@@ -242,6 +242,7 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
         }],
     };
     Row::Run(Box::new(RunStarted {
+        calibration: None,
         at: at(begin),
         run: number,
         campaign: run.campaign.clone(),

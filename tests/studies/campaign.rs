@@ -93,6 +93,7 @@ impl Plan {
     fn run(&self) -> Row {
         let arrivals = serde_json::to_value(self.arrivals).unwrap();
         Row::Run(Box::new(RunStarted {
+            calibration: None,
             at: at(self.begin),
             run: 1,
             campaign: "study".into(),

@@ -12,7 +12,7 @@ use dwell_injectors::token::KeyRing;
 use super::model::*;
 use super::rows;
 use super::words::duration;
-use super::{anatomy, expectation, schedule};
+use super::{anatomy, expectation, notes, schedule};
 use crate::dispatch::outcome::{
     Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
 };
@@ -81,6 +81,7 @@ impl ReportModel {
             verdict,
             met,
             expectations: total,
+            notes: notes::of_all(&routes),
             misses: misses.listed,
             misses_total: misses.total,
             miss_kinds: misses.kinds,
@@ -448,6 +449,9 @@ fn definitions() -> Vec<Definition> {
         ("pending", "Not decided yet at the cut."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
+        ("polled", "Where polls are further apart than 5 % of the median, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate; a quantile lies anywhere in its cell. Where they are closer, the upper ends: an upper bound."),
+        ("by blocks", "The same interval by drawing whole blocks of submission time, since canaries that one run of a rule catches are not independent; printed where the two differ by more than a fifth."),
+        ("mean", "Only up to the deadline: later and unseen ones count as the deadline. With its standard error."),
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
         ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
         ("schedule of a rule", "Found where the detection instants, laid modulo 1, 5, 10, 15, 30 or 60 minutes of wall time, lie closer together than chance pairing of submissions and times allows (level 0.01, Holm); its mean wait is half its period."),

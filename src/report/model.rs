@@ -39,6 +39,8 @@ pub struct ReportModel {
     pub expectations: u32,
     /// One entry per route, in the order of the configuration.
     pub routes: Vec<RouteReport>,
+    /// What must be known beside the numbers of all routes, in words.
+    pub notes: Vec<String>,
     /// Misses and indeterminate outcomes with their last stage and reason: the first 1,000.
     pub misses: Vec<MissReport>,
     /// How many there are.

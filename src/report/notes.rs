@@ -51,7 +51,7 @@ fn cells(ttd: &TtdReport) -> String {
             Some(format!("p{} {}", q.p * 100.0, limits(within.lower, within.upper)))
         })
         .collect();
-    let mut words = "polled at coarse intervals: Turnbull's estimate, interval-censored".to_owned();
+    let mut words = "polled coarsely: Turnbull's estimate, interval-censored".to_owned();
     if !parts.is_empty() {
         let unit = match ttd.blocks.not_computed {
             Some(_) => "canaries",
@@ -76,7 +76,6 @@ fn blocks(ttd: &TtdReport) -> Option<String> {
             Some(format!("p{} {}", q.p * 100.0, limits(by.lower, by.upper)))
         })
         .collect();
-    let shown = ttd.quantiles.iter().any(|q| q.value.is_some());
     match &b.not_computed {
         None if differing.is_empty() => None,
         None => Some(format!(
@@ -87,10 +86,26 @@ fn blocks(ttd: &TtdReport) -> Option<String> {
             b.why,
             differing.join(", ")
         )),
-        Some(why) if shown => Some(format!(
-            "canaries sent close together may not be independent; no interval by blocks of {}: {why}",
-            duration(b.length_ns)
-        )),
         Some(_) => None,
     }
+}
+
+/// What holds for the report as a whole.
+pub(super) fn of_all(routes: &[RouteReport]) -> Vec<String> {
+    let shown = |e: &&ExpectationReport| {
+        e.ttd.method != Method::Turnbull && e.ttd.quantiles.iter().any(|q| q.value.is_some())
+    };
+    let all: Vec<&ExpectationReport> =
+        routes.iter().flat_map(|r| &r.expectations).filter(shown).collect();
+    let without: Vec<&BlockReport> =
+        all.iter().map(|e| &e.ttd.blocks).filter(|b| b.not_computed.is_some()).collect();
+    let Some(first) = without.first() else { return Vec::new() };
+    vec![format!(
+        "Canaries sent close together may not be independent, and the intervals may be too narrow: for \
+         {} of {} expectations none could be computed from blocks of submission time ({} and more: {}).",
+        without.len(),
+        all.len(),
+        duration(first.length_ns),
+        first.not_computed.as_deref().unwrap_or_default()
+    )]
 }

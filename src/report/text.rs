@@ -27,6 +27,10 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
     }
     page.gap();
     numbers(&mut page, model);
+    model.notes.iter().for_each(|note| page.line(0, &safe(note)));
+    if !model.notes.is_empty() {
+        page.gap();
+    }
     for route in &model.routes {
         for expectation in route.expectations.iter().filter(|e| !e.ttd.curve.is_empty()) {
             curve(&mut page, route, expectation);

@@ -27,8 +27,6 @@
 use super::survival::Reach;
 
 mod solve;
-
-pub(super) use solve::ROUGH;
 #[cfg(test)]
 mod tests;
 
@@ -62,9 +60,17 @@ pub struct Turnbull {
 impl Turnbull {
     /// Fits the estimate; with no observation it holds no mass.
     pub fn fit(observations: &[Interval]) -> Turnbull {
+        Turnbull::with(observations, solve::EXACT)
+    }
+
+    /// The same as near as a resample needs it.
+    pub(super) fn fit_roughly(observations: &[Interval]) -> Turnbull {
+        Turnbull::with(observations, solve::ROUGH)
+    }
+
+    fn with(observations: &[Interval], effort: solve::Effort) -> Turnbull {
         let problem = Prepared::new(observations);
-        let solution = problem.solve(None, solve::EXACT);
-        problem.estimate(&solution)
+        problem.estimate(&problem.solve(effort))
     }
 
     /// The cells that carry probability, ascending, and how much.
@@ -143,17 +149,15 @@ struct Group {
     weight: f64,
 }
 
-/// The cells and the observations on them: what fits of the same data with other weights share.
+/// The cells and the observations on them.
 #[derive(Clone, Debug)]
-pub(super) struct Prepared {
+struct Prepared {
     cells: Vec<Interval>,
     groups: Vec<Group>,
-    /// Observation to the cells that it covers: first in the upper half, one behind the last below.
-    keys: Vec<u64>,
 }
 
 impl Prepared {
-    pub(super) fn new(observations: &[Interval]) -> Prepared {
+    fn new(observations: &[Interval]) -> Prepared {
         let ends: Vec<(u64, u64)> = observations.iter().map(|o| o.ends()).collect();
         let sorted = |pick: fn(&(u64, u64)) -> u64| {
             let mut values: Vec<u64> = ends.iter().map(pick).collect();
@@ -164,7 +168,8 @@ impl Prepared {
         let (firsts, lasts) = (sorted(|e| e.0), sorted(|e| e.1));
         let innermost = innermost(&firsts, &lasts);
         // Groups are numbered by the cells that they cover.
-        let keys: Vec<u64> = ends
+        // First cell in the upper half, one behind the last below.
+        let mut keys: Vec<u64> = ends
             .iter()
             .map(|(first, last)| {
                 let from = innermost.partition_point(|cell| cell.0 < *first);
@@ -172,9 +177,8 @@ impl Prepared {
                 ((from as u64) << 32) | to as u64
             })
             .collect();
-        let mut ordered = keys.clone();
-        ordered.sort_unstable();
-        let groups = ordered
+        keys.sort_unstable();
+        let groups = keys
             .chunk_by(|a, b| a == b)
             .filter_map(|alike| Some((alike.first()?, alike.len())))
             .map(|(key, number)| Group {
@@ -183,37 +187,14 @@ impl Prepared {
                 weight: number as f64,
             })
             .collect();
-        Prepared { cells: cells(observations, &innermost), groups, keys }
+        Prepared { cells: cells(observations, &innermost), groups }
     }
 
-    /// Work of one step, so that a caller can bound the whole.
-    pub(super) fn size(&self) -> usize {
-        self.groups.len() + self.cells.len()
+    fn solve(&self, effort: solve::Effort) -> solve::Solution {
+        solve::solve(&self.groups, self.cells.len(), effort)
     }
 
-    /// Each observation's group, for [`Prepared::weigh`].
-    pub(super) fn membership(&self) -> Vec<u32> {
-        let key = |group: &Group| ((group.from as u64) << 32) | group.to as u64;
-        self.keys.iter().map(|k| self.groups.partition_point(|g| key(g) < *k) as u32).collect()
-    }
-
-    /// Weighs the groups: how often a resample drew their observations.
-    pub(super) fn weigh(&mut self, counts: &[u32]) {
-        for (group, count) in self.groups.iter_mut().zip(counts) {
-            group.weight = f64::from(*count);
-        }
-    }
-
-    /// Number of groups.
-    pub(super) fn groups(&self) -> usize {
-        self.groups.len()
-    }
-
-    pub(super) fn solve(&self, start: Option<&[f64]>, effort: solve::Effort) -> solve::Solution {
-        solve::solve(&self.groups, self.cells.len(), start, effort)
-    }
-
-    pub(super) fn estimate(&self, solution: &solve::Solution) -> Turnbull {
+    fn estimate(&self, solution: &solve::Solution) -> Turnbull {
         let masses = self.cells.iter().zip(&solution.masses);
         Turnbull {
             masses: masses.filter(|(_, m)| **m > 0.0).map(|(c, m)| (*c, *m)).collect(),

@@ -154,6 +154,9 @@ fn curves(page: &mut String, model: &ReportModel) {
          band, or for coarsely polled times Turnbull's estimate between its two edges; the time axis is \
          logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
     );
+    for note in &model.notes {
+        let _ = writeln!(page, "<p class=\"small\">{}</p>", safe(note));
+    }
     for route in &model.routes {
         for e in route.expectations.iter().filter(|e| e.ttd.n > 0) {
             let _ = write!(

@@ -78,11 +78,16 @@ fn canaries_caught_together_get_both_intervals() {
     let width = |lower: Reach, upper: Reach| upper.ns().unwrap() - lower.ns().unwrap();
     let (naive, honest) = (width(value.lower, value.upper), width(by.lower, by.upper));
     assert!(p50.blocks_differ && 5 * honest > 6 * naive, "{naive} {honest}");
-    let page = render(&one_of(runs_route(12)), Format::Text, 200);
+    let page = render(&one(runs_route(12)), Format::Text, 200);
     assert!(page.contains("not independent; by 12 blocks of 5 min"), "{page}");
     let few = runs(4, true);
     assert_eq!(few.ttd.blocks.not_computed.as_deref(), Some("fewer than 10 blocks"));
-    assert!(few.notes[0].contains("no interval by blocks of 5 min"), "{:?}", few.notes);
+    let said = &one(runs_route(4)).notes[0];
+    assert!(
+        said.contains("1 of 1 expectations") && said.contains("fewer than 10 blocks"),
+        "{said}"
+    );
+    assert!(one(runs_route(12)).notes.is_empty());
     assert!(few.ttd.quantiles.iter().all(|q| q.by_blocks.is_none()));
 }
 
@@ -90,10 +95,6 @@ fn runs_route(number: u32) -> Route {
     let fates: Vec<Fate> =
         (0..number * 10).map(|i| Fate::Seen(1.0 + f64::from(i / 10 * 37 % 100) / 20.0)).collect();
     Route { every: 30.0, ..Route::new("r", &fates) }
-}
-
-fn one_of(route: Route) -> ReportModel {
-    one(route)
 }
 
 #[test]

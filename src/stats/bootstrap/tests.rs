@@ -103,6 +103,22 @@ fn a_polled_median_is_covered_by_its_bootstrap() {
     assert_eq!(affordable(100_000_000), None, "too much work is refused, not begun");
 }
 
+#[test]
+fn a_common_instant_of_all_intervals_is_not_taken_for_certainty() {
+    // Truth spread over 0 to 1 s, polled every 2 s: all intervals share a narrow stretch, on which the
+    // estimate stands alone. Resamples without the narrowest ones know less.
+    let intervals: Vec<Interval> =
+        (0..40u64).map(|i| Interval { lower_ns: i * 20, upper_ns: Some(900 + i * 20) }).collect();
+    let found = turnbull_intervals(
+        &intervals,
+        &Blocks::single(40),
+        (1, 0.95),
+        &[(0.5, true), (0.5, false)],
+    );
+    let (left, right) = (found[0].unwrap(), found[1].unwrap());
+    assert!(left.lower < 780.0 && right.upper > 900.0, "{left:?} {right:?}");
+}
+
 proptest! {
     #[test]
     fn blocks_cover_each_index_once(

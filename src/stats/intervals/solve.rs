@@ -4,7 +4,7 @@ use super::Group;
 
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::stats) struct Effort {
+pub(super) struct Effort {
     /// Allowed excess of `max d_j` over 1.
     pub tolerance: f64,
     /// Most steps.
@@ -12,13 +12,13 @@ pub(in crate::stats) struct Effort {
 }
 
 /// For the estimate itself.
-pub(in crate::stats) const EXACT: Effort = Effort { tolerance: 1e-9, steps: 20_000 };
+pub(super) const EXACT: Effort = Effort { tolerance: 1e-9, steps: 20_000 };
 /// For a resample: its noise is far larger than this.
-pub(in crate::stats) const ROUGH: Effort = Effort { tolerance: 1e-3, steps: 200 };
+pub(super) const ROUGH: Effort = Effort { tolerance: 1e-3, steps: 200 };
 
 /// Probability per cell, and whether the optimum was reached.
 #[derive(Clone, Debug)]
-pub(in crate::stats) struct Solution {
+pub(super) struct Solution {
     pub masses: Vec<f64>,
     pub converged: bool,
     pub steps: u32,
@@ -79,23 +79,14 @@ impl Around {
     }
 }
 
-pub(super) fn solve(
-    groups: &[Group],
-    cells: usize,
-    start: Option<&[f64]>,
-    effort: Effort,
-) -> Solution {
+pub(super) fn solve(groups: &[Group], cells: usize, effort: Effort) -> Solution {
     let groups: Vec<Group> = groups.iter().filter(|g| g.weight > 0.0).copied().collect();
     let total: f64 = groups.iter().map(|g| g.weight).sum();
     if cells == 0 || groups.is_empty() {
         return Solution { masses: vec![0.0; cells], converged: true, steps: 0 };
     }
     let even = 1.0 / cells as f64;
-    let mut masses: Vec<f64> = match start {
-        // A little everywhere, so that no cell is lost for good.
-        Some(start) => start.iter().map(|mass| 0.99 * mass + 0.01 * even).collect(),
-        None => vec![even; cells],
-    };
+    let mut masses = vec![even; cells];
     let (mut around, mut trial) = (Around::new(cells), Around::new(cells));
     let mut target = vec![0.0; cells + 1];
     let mut known = false;

@@ -164,7 +164,7 @@ proptest! {
         to in 0usize..20,
     ) {
         let prepared = Prepared::new(&data);
-        let solution = prepared.solve(None, solve::EXACT);
+        let solution = prepared.solve(solve::EXACT);
         let best = solve::log_likelihood(&prepared.groups, &solution.masses);
         let cells = solution.masses.len();
         let mut moved = solution.masses.clone();

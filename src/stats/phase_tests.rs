@@ -12,7 +12,7 @@ struct Draws(ChaCha20Rng);
 
 impl Draws {
     fn below(&mut self, ns: u64) -> u64 {
-        (u128::from(self.0.next_u64()) * u128::from(ns) >> 64) as u64
+        ((u128::from(self.0.next_u64()) * u128::from(ns)) >> 64) as u64
     }
 }
 

@@ -57,7 +57,6 @@ pub(super) fn report(
         objective: objective.to_owned(),
         objective_words,
         verdict,
-        floor_limited: None,
         notes: Vec::new(),
     };
     report.notes = notes::of(&report);

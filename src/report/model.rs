@@ -198,8 +198,6 @@ pub struct ExpectationReport {
     pub objective_words: String,
     /// The verdict in words.
     pub verdict: String,
-    /// Set where the harness's own floor exceeds 1 % of the smallest quantile shown.
-    pub floor_limited: Option<FloorReport>,
     /// What must be known beside the numbers, in words.
     pub notes: Vec<String>,
 }
@@ -279,17 +277,6 @@ pub struct BlockLimits {
     pub lower: Reach,
     /// Upper limit.
     pub upper: Reach,
-}
-
-/// The harness's own floor, where it is not small against what is shown.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct FloorReport {
-    /// The harness's own delay by calibration, nanoseconds.
-    pub floor_ns: u64,
-    /// The smallest quantile shown, nanoseconds.
-    pub quantile_ns: u64,
-    /// Which calibration, in words.
-    pub calibration: String,
 }
 
 /// One quantile.

@@ -31,14 +31,6 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
         notes
             .push(format!("{} times rest on the wall clock across a reboot", report.across_reboot));
     }
-    if let Some(floor) = &report.floor_limited {
-        notes.push(format!(
-            "floor-limited: the harness's own {} is more than 1 % of {} ({})",
-            duration(floor.floor_ns),
-            duration(floor.quantile_ns),
-            floor.calibration
-        ));
-    }
     notes
 }
 

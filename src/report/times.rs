@@ -244,7 +244,8 @@ fn edges(estimate: &Turnbull) -> Vec<CurvePoint> {
             lower: Some(after),
             upper: Some(undetected),
         };
-        if cell.lower_ns < upper_ns {
+        // A logarithmic axis has no place for submission itself.
+        if cell.lower_ns < upper_ns && cell.lower_ns > 0 {
             points.push(point(cell.lower_ns, before));
         }
         points.push(point(upper_ns, after));

@@ -162,8 +162,9 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Option<Vec<f64>> {
         right.swap(column, pivot);
         for row in column + 1..size {
             let factor = matrix[row][column] / matrix[column][column];
-            for k in column..size {
-                matrix[row][k] -= factor * matrix[column][k];
+            let (above, below) = matrix.split_at_mut(row);
+            for (to, from) in below[0].iter_mut().zip(&above[column]).skip(column) {
+                *to -= factor * from;
             }
             right[row] -= factor * right[column];
         }

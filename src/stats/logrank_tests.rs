@@ -57,7 +57,7 @@ fn veteran_with_two_groups_four_groups_and_strata_equals_r() {
     compare(&arms, Weight::LogRank, 0.00822734320235077, 0.927727233340074, 1e-11);
     const CELLS: [&str; 4] = ["squamous", "smallcell", "adeno", "large"];
     let cells = tables("veteran", "time", ("status", "1"), "celltype", &CELLS);
-    let test = logrank(&[cells.clone()], Weight::LogRank).unwrap();
+    let test = logrank(std::slice::from_ref(&cells), Weight::LogRank).unwrap();
     assert_eq!(test.df, 3);
     close(test.chi2, 25.40370034579, 1e-12);
     close(logrank(&[cells], FH1).unwrap().chi2, 19.70962245806, 1e-12);

@@ -69,7 +69,8 @@ fn slower_more_missed_alike_and_too_few_have_their_codes() {
         "the same ledger, the same bytes"
     );
     // A margin above the truth: not slower beyond it.
-    assert_eq!(compared(folder.path(), &["old", "slow", "--margin-ratio", "3"]).0, 0);
+    let wide = ["old", "slow", "--margin-ratio", "3", "--margin-share", "0.3"];
+    assert_eq!(compared(folder.path(), &wide).0, 0);
     // Thirty canaries tell nothing.
     let few = made(30, &[("old", 60.0, 0.0), ("new", 70.0, 0.0)]);
     assert_eq!(compared(few.path(), &["old", "new"]).0, 4);

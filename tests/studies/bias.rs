@@ -45,7 +45,7 @@ fn canaries(plan: &Plan, study: u64) -> Vec<(u64, Answer)> {
         .into_iter()
         .map(|at| {
             let (ever, hours) = (draws.uniform() < DETECTABLE, draws.lognormal(SIGMA));
-            (at, Answer { after_ns: ever.then(|| (hours * HOUR as f64) as u64), proven: true })
+            (at, Answer { after_ns: ever.then_some((hours * HOUR as f64) as u64), proven: true })
         })
         .collect()
 }

@@ -173,12 +173,13 @@ fn each_stall() -> (f64, f64) {
             .collect();
         open.push(quantile(&plan.report(&canaries, BEGIN + 26 * HOUR, None), 0.99));
         let mut free = 0;
-        let waits = canaries.iter().filter_map(|(at, _)| {
-            (*at >= free).then(|| {
+        let mut waits = Vec::new();
+        for (at, _) in &canaries {
+            if *at >= free {
                 free = at + after(*at);
-                Some(after(*at) as f64 / S as f64)
-            })
-        });
+                waits.push(Some(after(*at) as f64 / S as f64));
+            }
+        }
         closed.push(Some(ranked(waits, 0.99)));
     }
     (median(open), median(closed))

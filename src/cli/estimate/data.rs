@@ -120,10 +120,10 @@ impl Found<'_> {
             return Ok(Shape::Intervals { lower, upper });
         }
         let time = self.must(Role::Time)?;
-        if self.args.event.is_none() {
-            if let Some(cause) = self.column(Role::Cause)? {
-                return Ok(Shape::Causes { time, cause });
-            }
+        if self.args.event.is_none()
+            && let Some(cause) = self.column(Role::Cause)?
+        {
+            return Ok(Shape::Causes { time, cause });
         }
         let event = match self.args.all_events {
             true => None,

@@ -213,8 +213,11 @@ fn json(mut values: Values<'_>) -> Result<Source<'_>, Failure> {
     Ok(Source { format, header, rows: Rows::Json { first, rest: values } })
 }
 
+/// The line on which an object begins, and the object.
+type Placed = (u64, Map<String, Value>);
+
 /// ATTiRe 1.1: one row a step, with its procedure's name and technique.
-fn steps(line: u64, log: &Map<String, Value>) -> Result<Vec<(u64, Map<String, Value>)>, Failure> {
+fn steps(line: u64, log: &Map<String, Value>) -> Result<Vec<Placed>, Failure> {
     let mut rows = Vec::new();
     for (i, procedure) in log["procedures"].as_array().into_iter().flatten().enumerate() {
         let wrong = |what| user(format!("procedure {}: {what}", i + 1));
@@ -279,7 +282,7 @@ impl<'a> Values<'a> {
         user(format!("line {}, column {}: {what}", self.line, self.column))
     }
 
-    fn next(&mut self) -> Result<Option<(u64, Map<String, Value>)>, Failure> {
+    fn next(&mut self) -> Result<Option<Placed>, Failure> {
         while !self.ended {
             match (self.byte()?, self.array) {
                 (Some(b' ' | b'\t' | b'\r' | b'\n'), _) => {}

@@ -1,5 +1,6 @@
 //! What the configured schedule makes of a plan: how long, and what a rule would see of it.
 
+use dwell_injectors::stamp::{Clock, SystemClock};
 use serde::Serialize;
 
 use super::{Args, Claim, nanos};
@@ -56,7 +57,7 @@ pub(super) fn routes(
     }
     let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
         .map_err(|e| Failure::User(e.to_string()))?;
-    let begins = args.from.unwrap_or_else(jiff::Timestamp::now).as_nanosecond();
+    let begins = args.from.unwrap_or_else(|| SystemClock::new().now().timestamp()).as_nanosecond();
     let begins_ns = i64::try_from(begins).unwrap_or(0);
     let wanted = |r: &&Route| args.route.is_empty() || args.route.contains(&r.name);
     Ok(config
@@ -171,7 +172,7 @@ fn phases(every: u64, period: u64) -> u64 {
     while b > 0 {
         (a, b) = (b, a % b);
     }
-    if a == 0 { 1 } else { (period / a).max(1) }
+    period.checked_div(a).unwrap_or(1).max(1)
 }
 
 /// The route in words.

@@ -24,7 +24,7 @@ Exit codes:
   3   a ledger cannot be read
   4   cannot tell: the intervals are too wide, or there is too little to look at
 
-Examples:
+Example:
   dwell compare q2 q3 --margin-ratio 1.25 --margin-share 0.05
   dwell compare 'q3@..2026-03-01' 'q3@2026-03-01..' --format html -o before-and-after.html
   dwell compare 'old.db#q3' q3 --format junit

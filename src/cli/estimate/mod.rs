@@ -35,7 +35,7 @@ Exit codes:
   2   the input is wrong; the message names line and column
   3   the input cannot be read
 
-Examples:
+Example:
   dwell estimate exercise.csv --time hours --unit h --event detected --group team
   dwell estimate vectr.csv --followed-until 2026-11-01T00:00:00Z
   dwell estimate polled.csv --lower not_yet --upper seen --json";

@@ -22,7 +22,7 @@ Exit codes:
   2   the input is wrong: a route that is not there, a campaign that has canaries already
   3   the ledger cannot be written
 
-Examples:
+Example:
   dwell plan --quantile 0.95 --within 1h --confidence 0.95 --misses 0..3
   dwell plan --rule-period 5m --suppression 30m
   dwell plan --record ssh-failed/detected --misses 1";

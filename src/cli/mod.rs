@@ -86,7 +86,7 @@ pub enum Verb {
     /// Evaluates Sigma rules on rendered events and explains each non-match.
     #[command(after_help = "Example:\n  dwell rehearse --rules rules/")]
     Rehearse(rehearse::Args),
-    /// Says how many canaries a claim or a comparison needs and how long they take; fixes a claim.
+    /// Says how many canaries a claim or a comparison needs, and for how long.
     #[command(after_help = plan::AFTER)]
     Plan(plan::Args),
     /// Injects one canary and follows it stage by stage.

@@ -1,7 +1,7 @@
 //! Calibration: how far what dwell measures lies from what really happened, on this machine.
 //!
 //! The reference detector runs in processes of its own, plants delays, losses, duplicates, outages
-//! and a wrong clock, and writes down what it did and when. [`judge`] holds a run's ledger rows
+//! and a wrong clock, and writes down what it did and when. [`mod@judge`] holds a run's ledger rows
 //! against that truth and yields a [`Calibration`]: the floor of each kind of watcher, its bias, the
 //! coverage of the intervals, and every planted fault with what was measured of it.
 //!

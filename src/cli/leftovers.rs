@@ -6,7 +6,7 @@
 //! for line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -51,67 +51,136 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return remove(&made, reader.as_ref(), global);
     }
     let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;
-    let found = match &reader {
-        Some(reader) => collect(reader, &keys)?,
-        None => Vec::new(),
+    let form = match (global.json, args.csv) {
+        (true, _) => Form::Json,
+        (false, true) => Form::Csv,
+        (false, false) => Form::Table,
     };
-    if global.json {
-        return super::put_json(&json!({ "leftovers": found }));
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match print(reader.as_ref(), &keys, form, &mut out) {
+        Err(Stopped::Writing(e)) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Environment(format!("cannot write to stdout: {e}")))
+        }
+        Err(Stopped::Reading(failure)) => Err(failure),
+        _ => Ok(Exit::Met),
     }
-    if args.csv {
-        return super::put(&as_csv(&found)?);
-    }
-    let mut table = comfy_table::Table::new();
-    table.load_style(comfy_table::TableStyle::new());
-    table.set_header(["TIME", "PLACE", "TOKEN", "THERE"]);
-    for left in &found {
-        let there = if left.certain { "yes" } else { "perhaps" };
-        table.add_row([left.time.as_str(), &left.place, &left.token, there]);
-    }
-    let text = format!("{table}\n{} events left behind\n", found.len());
-    super::put(printable(&text).as_bytes())
 }
 
-fn collect(reader: &Reader, keys: &KeyRing) -> Result<Vec<Leftover>, Failure> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Table,
+    Csv,
+    Json,
+}
+
+/// Why the list ended early.
+enum Stopped {
+    Reading(Failure),
+    Writing(std::io::Error),
+}
+
+impl From<std::io::Error> for Stopped {
+    fn from(error: std::io::Error) -> Stopped {
+        Stopped::Writing(error)
+    }
+}
+
+/// Prints the list while it is read: however many there are, one stands in memory. The place comes
+/// last in the table, because it alone has no width that is known beforehand.
+fn print(
+    reader: Option<&Reader>,
+    keys: &KeyRing,
+    form: Form,
+    out: &mut dyn Write,
+) -> Result<(), Stopped> {
+    match form {
+        Form::Table => writeln!(out, "{:<31}{:<9}{:<41}PLACE", "TIME", "THERE", "TOKEN")?,
+        Form::Csv => out.write_all(&csv_line(&["time", "place", "token", "there"])?)?,
+        Form::Json => write!(out, "{{\n  \"leftovers\": [")?,
+    }
+    let mut number = 0u64;
+    if let Some(reader) = reader {
+        each(reader, keys, &mut |left| {
+            let first = number == 0;
+            number += 1;
+            match form {
+                Form::Table => table_line(left, out),
+                Form::Csv => out.write_all(&as_csv(left)?),
+                Form::Json => {
+                    let comma = if first { "" } else { "," };
+                    let value = serde_json::to_value(left).map_err(std::io::Error::from)?;
+                    write!(out, "{comma}\n    {value}")
+                }
+            }
+        })?;
+    }
+    match form {
+        Form::Table => writeln!(out, "{number} events left behind")?,
+        Form::Csv => {}
+        Form::Json if number == 0 => writeln!(out, "]\n}}")?,
+        Form::Json => writeln!(out, "\n  ]\n}}")?,
+    }
+    Ok(out.flush()?)
+}
+
+fn table_line(left: &Leftover, out: &mut dyn Write) -> std::io::Result<()> {
+    let there = if left.certain { "yes" } else { "perhaps" };
+    let place = printable(&left.place).replace(['\n', '\t'], " ");
+    writeln!(out, "{:<31}{there:<9}{:<41}{place}", left.time, left.token)
+}
+
+/// Every event that lies somewhere, in commit order.
+fn each(
+    reader: &Reader,
+    keys: &KeyRing,
+    take: &mut dyn FnMut(&Leftover) -> std::io::Result<()>,
+) -> Result<(), Stopped> {
     let mut targets: BTreeMap<(u32, u32), String> = BTreeMap::new();
-    let mut routes: BTreeMap<TokenId, (u32, u32)> = BTreeMap::new();
-    let mut found = Vec::new();
-    reader.rows(|_, row| {
-        match row {
+    let mut stopped = None;
+    let mut one = |row: Row| -> Result<(), Stopped> {
+        let receipt = match row {
             Row::Run(run) => {
                 for (route, plan) in (0u32..).zip(&run.routes) {
                     targets.insert((run.run, route), plan.target.clone());
                 }
+                return Ok(());
             }
-            Row::Intent(intent) => {
-                routes.insert(intent.canary, (intent.run, intent.route));
+            Row::Receipt(receipt) => receipt,
+            _ => return Ok(()),
+        };
+        let (certain, place) = match receipt.result {
+            EventResult::Accepted { place, .. } => (true, place),
+            EventResult::Unknown { .. } => (false, None),
+            EventResult::Rejected { .. } | EventResult::NotSent { .. } => return Ok(()),
+        };
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let route = reader.route_of(receipt.canary).map_err(Failure::from);
+                let route = route.map_err(Stopped::Reading)?;
+                route.and_then(|route| targets.get(&route).cloned()).unwrap_or_default()
             }
-            Row::Receipt(receipt) => {
-                let (certain, place) = match receipt.result {
-                    EventResult::Accepted { place, .. } => (true, place),
-                    EventResult::Unknown { .. } => (false, None),
-                    EventResult::Rejected { .. } | EventResult::NotSent { .. } => {
-                        return ControlFlow::Continue(());
-                    }
-                };
-                let target = || routes.get(&receipt.canary).and_then(|r| targets.get(r)).cloned();
-                found.push(Leftover {
-                    time: receipt.submitted_at.timestamp().to_string(),
-                    place: place.or_else(target).unwrap_or_default(),
-                    token: String::new(),
-                    certain,
-                    canary: receipt.canary,
-                    event: receipt.event,
-                });
-            }
-            _ => {}
+        };
+        let token = spelled(reader, keys, receipt.canary, receipt.event);
+        take(&Leftover {
+            time: receipt.submitted_at.timestamp().to_string(),
+            place,
+            token: token.map_err(Stopped::Reading)?,
+            certain,
+            canary: receipt.canary,
+            event: receipt.event,
+        })?;
+        Ok(())
+    };
+    let read = reader.rows(|_, row| match one(row) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(why) => {
+            stopped = Some(why);
+            ControlFlow::Break(())
         }
-        ControlFlow::Continue(())
-    })?;
-    for left in &mut found {
-        left.token = spelled(reader, keys, left.canary, left.event)?;
-    }
-    Ok(found)
+    });
+    read.map_err(|e| Stopped::Reading(e.into()))?;
+    stopped.map_or(Ok(()), Err)
 }
 
 /// The token as it stands in the event, or its text form where the body is not kept.
@@ -130,19 +199,19 @@ fn spelled(
     Ok(form.unwrap_or_else(|| token.text(Carrier::Text)))
 }
 
-fn as_csv(found: &[Leftover]) -> Result<Vec<u8>, Failure> {
-    let bug = |e: &dyn std::fmt::Display| Failure::Bug(format!("CSV does not serialise: {e}"));
-    let mut csv = csv::Writer::from_writer(Vec::new());
-    csv.write_record(["time", "place", "token", "there"]).map_err(|e| bug(&e))?;
-    for left in found {
-        let there = if left.certain { "yes" } else { "perhaps" };
-        // A place may begin like a formula; an apostrophe keeps a spreadsheet from running it.
-        let place = printable(&left.place).replace(['\n', '\t'], " ");
-        let formula = place.starts_with(['=', '+', '-', '@']);
-        let place = if formula { format!("'{place}") } else { place };
-        csv.write_record([&left.time, &place, &left.token, there]).map_err(|e| bug(&e))?;
-    }
-    csv.into_inner().map_err(|e| bug(&e))
+fn as_csv(left: &Leftover) -> std::io::Result<Vec<u8>> {
+    let there = if left.certain { "yes" } else { "perhaps" };
+    // A place may begin like a formula; an apostrophe keeps a spreadsheet from running it.
+    let place = printable(&left.place).replace(['\n', '\t'], " ");
+    let formula = place.starts_with(['=', '+', '-', '@']);
+    let place = if formula { format!("'{place}") } else { place };
+    csv_line(&[&left.time, &place, &left.token, there])
+}
+
+fn csv_line(cells: &[&str]) -> std::io::Result<Vec<u8>> {
+    let mut line = csv::Writer::from_writer(Vec::new());
+    line.write_record(cells).map_err(std::io::Error::from)?;
+    line.into_inner().map_err(|e| std::io::Error::other(e.to_string()))
 }
 
 /// Files that an injector of ours may have made.

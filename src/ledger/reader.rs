@@ -166,6 +166,17 @@ impl Reader {
             .map_err(|e| self.fail(&e))
     }
 
+    /// Run and index of the route of a canary, by a point look-up.
+    pub fn route_of(&self, canary: TokenId) -> Result<Option<(u32, u32)>, LedgerError> {
+        self.connection
+            .prepare_cached("SELECT run, route FROM canaries WHERE epoch = ?1 AND serial = ?2")
+            .and_then(|mut s| {
+                let values = params![canary.epoch.0, canary.serial];
+                s.query_row(values, |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            })
+            .map_err(|e| self.fail(&e))
+    }
+
     /// The body of one of a canary's events, as rendered.
     pub fn body(&self, canary: TokenId, event: u32) -> Result<Option<String>, LedgerError> {
         self.one(

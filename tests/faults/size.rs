@@ -129,6 +129,82 @@ fn a_million_canaries() {
     ledger.close(Duration::from_secs(30)).unwrap();
 }
 
+/// Not a test: makes the folder in `DWELL_LAB` that `tests/bench/ledger` measures. It must hold what
+/// `dwell init` wrote. One canary in a hundred is never seen; the others within a minute.
+#[test]
+#[ignore = "run by tests/bench/ledger"]
+fn make_lab() {
+    let Some(folder) = std::env::var_os("DWELL_LAB").map(std::path::PathBuf::from) else { return };
+    let most: u32 = std::env::var("DWELL_CANARIES").map_or(1_000_000, |n| n.parse().unwrap());
+    let config = dwell::config::load_for_reading(&folder.join("dwell.toml")).unwrap();
+    let keys = dwell_injectors::token::KeyRing::load(&config.key).unwrap();
+    let clock = Arc::new(SystemClock::new());
+    let begin = clock.now();
+    let after = |ns: u64| Stamp {
+        wall_ns: begin.wall_ns + ns as i64,
+        boot_ns: begin.boot_ns + ns,
+        boot: begin.boot,
+    };
+    let ledger = Ledger::open(&config.ledger, &keys.chain_key(), opening(), clock).unwrap();
+    let own = |serial: u32| TokenId { epoch: keys.newest(), serial };
+    let proven = Proven { watcher: "alerts".to_owned(), at: begin, config_digest: "d".to_owned() };
+    let rows = vec![lab_run(begin, most), Row::Proven(proven)];
+    ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    let mut last = 0;
+    for first in (0..most).step_by(1_000) {
+        let mut batch = Batch::default();
+        for serial in first..(first + 1_000).min(most) {
+            let sent = u64::from(serial) * 1_000_000;
+            let mut row = intent(serial, after(sent));
+            if let Row::Intent(intent) = &mut row {
+                intent.canary = own(serial);
+            }
+            batch.rows.push(row);
+            let mut row = receipt(serial, after(sent));
+            if let Row::Receipt(receipt) = &mut row {
+                receipt.canary = own(serial);
+            }
+            batch.rows.push(row);
+            if serial % 100 != 0 {
+                let delay = u64::from(serial.wrapping_mul(2_654_435_761)) * 14;
+                last = last.max(sent + delay);
+                let seen = after(sent + delay);
+                batch.sightings.push(SightingRow { canary: own(serial), ..sighting(serial, seen) });
+            }
+        }
+        ledger.append(batch).wait().unwrap();
+    }
+    let look = Look {
+        watcher: "alerts".to_owned(),
+        from: begin,
+        to: after(last + 400_000_000_000),
+        complete: true,
+        unbroken: true,
+        position: String::new(),
+        records: u64::from(most),
+    };
+    let again = Look { from: look.to, ..look.clone() };
+    let rows = vec![Row::Look(look), Row::Look(again)];
+    ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    ledger.close(Duration::from_secs(30)).unwrap();
+}
+
+fn lab_run(at: Stamp, planned: u32) -> Row {
+    serde_json::from_value(serde_json::json!({
+        "k": "run", "at": at, "run": 1, "campaign": "size", "seed": 1, "arrivals": "fixed",
+        "starts": at, "window_ns": 1, "quiet_hours": [], "config_digest": "d", "config": {},
+        "recipes": {}, "dialects": {}, "authorisation": null,
+        "watchers": [{"name": "alerts", "stage": "detected", "kind": "file", "dialect": "lines",
+            "push": false, "resolution_ns": 0, "max_offset_ns": null, "source": "alerts.json"}],
+        "routes": [{"name": "r", "recipe": "x", "attack": [], "enters_at": "host-log",
+            "owner": "o", "supplier": false, "target": "t", "proof": "written",
+            "planned": planned, "expectations": [{"name": "detected", "stage": "detected",
+                "watchers": ["alerts"], "rules": [], "deadline_ns": 60_000_000_000u64,
+                "horizon_ns": 300_000_000_000u64, "share": 0.9, "confidence": 0.95, "min_n": 20}]}]
+    }))
+    .unwrap()
+}
+
 #[test]
 #[ignore = "prints figures"]
 fn commit_rates() {

@@ -120,7 +120,91 @@ fn export_show_and_leftovers_tell_the_same_story_inertly() {
         assert!(code == 0 && out.contains(&lab.token), "{out}{err}");
         assert!(!out.contains('\u{1b}'), "foreign text is inert: {out:?}");
     }
+    let (_, out, _) = lab.dwell(&["leftovers", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(list["leftovers"].as_array().map(Vec::len), Some(1), "{out}");
     assert!(lab.dwell(&["leftovers", "--csv"]).1.contains("'="), "no formulas");
     let (code, out, _) = lab.dwell(&["leftovers", "--remove"]);
     assert!(code == 0 && !out.contains("removed"), "{out}");
+}
+
+/// A run whose one canary was accepted just now and may be seen for an hour.
+fn add_run(lab: &Lab) -> jiff::Timestamp {
+    let checked = dwell::config::load_for_reading(&lab.path().join("dwell.toml")).unwrap();
+    let keys = KeyRing::load(&checked.key).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let at = clock.now();
+    let run = serde_json::from_value(serde_json::json!({
+        "k": "run", "at": at, "run": 2, "campaign": "open", "seed": 1, "arrivals": "fixed",
+        "starts": at, "window_ns": 1, "quiet_hours": [], "config_digest": "d", "config": {},
+        "recipes": {}, "dialects": {}, "authorisation": null, "watchers": [],
+        "routes": [{"name": "still-open", "recipe": "x", "attack": [], "enters_at": "host-log",
+            "owner": "o", "supplier": false, "target": "t", "proof": "written", "planned": 2,
+            "expectations": [{"name": "detected", "stage": "detected", "watchers": [],
+                "rules": [], "deadline_ns": 60_000_000_000u64, "horizon_ns": 3_600_000_000_000u64,
+                "share": 1.0, "confidence": null, "min_n": 1}]}]
+    }));
+    let mut rows: Vec<Row> = vec![run.unwrap()];
+    for serial in [8, 9] {
+        let canary = TokenId { epoch: keys.newest(), serial };
+        rows.push(Row::Intent(Intent {
+            canary,
+            run: 2,
+            route: 0,
+            slot: serial,
+            intended: at,
+            digests: vec!["00".repeat(16)],
+            completing: 0,
+        }));
+        let result = match serial {
+            8 => EventResult::Accepted { at: None, strength: Strength::Written, place: None },
+            _ => EventResult::Rejected { reason: "no".to_owned(), cause: None },
+        };
+        let receipt = ReceiptRow { canary, event: 0, submitted_at: at, late_ns: 0, result };
+        rows.push(Row::Receipt(receipt));
+    }
+    let opening = Opening { verb: "run".to_owned() };
+    let ledger = Ledger::open(&checked.ledger, &keys.chain_key(), opening, clock).unwrap();
+    ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    ledger.close(Duration::from_secs(10)).unwrap();
+    at.timestamp()
+}
+
+#[test]
+fn stop_lists_what_is_outstanding_and_until_when() {
+    let lab = lab();
+    let submitted = add_run(&lab);
+    let (code, out, err) = lab.dwell(&["stop", "--json"]);
+    assert_eq!(code, 0, "{err}");
+    let said: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let [open] = said["outstanding"].as_array().unwrap().as_slice() else { panic!("{out}") };
+    assert_eq!(
+        (open["campaign"].as_str(), open["route"].as_str()),
+        (Some("open"), Some("still-open"))
+    );
+    assert_eq!(open["canaries"], 1, "the rejected one is decided");
+    let until: jiff::Timestamp = open["until"].as_str().unwrap().parse().unwrap();
+    let horizon = until.duration_since(submitted).as_secs_f64();
+    assert!((horizon - 3_600.0).abs() <= 1.0, "{horizon}");
+    let (_, out, _) = lab.dwell(&["leftovers", "--csv"]);
+    assert_eq!(out.lines().count(), 3, "a header and two accepted events: {out}");
+    assert!(out.contains(",t,"), "a receipt without a place stands at its route's target: {out}");
+}
+
+#[test]
+fn a_second_writer_is_refused_and_a_reader_is_not() {
+    let lab = lab();
+    add_run(&lab);
+    let checked = dwell::config::load_for_reading(&lab.path().join("dwell.toml")).unwrap();
+    let keys = KeyRing::load(&checked.key).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let opening = Opening { verb: "run".to_owned() };
+    let ledger = Ledger::open(&checked.ledger, &keys.chain_key(), opening, clock).unwrap();
+    let (code, _, err) = lab.dwell(&["watch"]);
+    assert_eq!(code, 3, "{err}");
+    let pid = std::process::id().to_string();
+    assert!(err.contains("being written by process") && err.contains(&pid), "{err}");
+    let (code, out, err) = lab.dwell(&["ledger", "verify"]);
+    assert_eq!(code, 0, "a reader sees a whole ledger beside a writer: {out}{err}");
+    ledger.close(Duration::from_secs(10)).unwrap();
 }

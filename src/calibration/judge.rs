@@ -9,8 +9,9 @@ use super::sample;
 use super::scenario::{BATCH, Line, MS, POLL_MS, SCENARIOS, Scenario};
 use super::tie::Tied;
 use crate::detector::TruthRow;
-use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
+use crate::dispatch::outcome::{Assessment, Outcome, RouteView};
 use crate::ledger::{Row, SightingRow, StrayClass};
+use crate::report::observation;
 use crate::report::words::duration;
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::survival::{Band, Curve, Observation};
@@ -309,18 +310,6 @@ fn of_quantile(scenario: &Scenario, route: &RouteView, p: f64) -> Coverage {
     let what = format!("95 % interval of p{}, planted {words}", p * 100.0);
     let n = batches as u64;
     coverage(&what, scenario.name, scenario.loss, held, n, Some(sample::fewest_by_chance(n, 0.93)))
-}
-
-/// As the report takes it.
-fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
-    if canary.delivery != Delivery::Proven {
-        return None;
-    }
-    match (verdict.ttd, verdict.censored_at_ns) {
-        (Some(ttd), _) => Some(Observation { time_ns: ttd.upper_ns, event: true }),
-        (None, Some(time_ns)) => Some(Observation { time_ns, event: false }),
-        (None, None) => None,
-    }
 }
 
 /// Every outcome and interval of a scenario, against the detector's stamps.

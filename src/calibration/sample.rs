@@ -1,20 +1,17 @@
 //! Quantiles with exact order-statistic intervals, and the mean with a bootstrap interval.
 //!
-//! The interval of a quantile is a pair of values of the sample: ranks `l < u` such that
-//! `P(l <= Bin(n, p) < u) >= 95 %`, each tail holding at most 2.5 %. It holds for any distribution of
-//! independent values. Where a tail cannot be that small, the end is `None`: so few values bound
-//! nothing there.
+//! The interval of a quantile is a pair of values of the sample ([`quantile_ranks`]), so it holds for
+//! any distribution of independent values. Where a tail cannot be small enough, the end is `None`: so
+//! few values bound nothing there.
 
-use rand_chacha::ChaCha20Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 use statrs::distribution::{Binomial, DiscreteCDF};
 
 use super::model::Estimate;
+use crate::stats::bootstrap::{Blocks, RESAMPLES, percentile_interval};
+use crate::stats::ranks::quantile_ranks;
 
-/// Each tail of a 95 % interval.
-const TAIL: f64 = 0.025;
-/// Resamples of the bootstrap.
-const RESAMPLES: usize = 1000;
+/// Confidence of the intervals.
+const CONFIDENCE: f64 = 0.95;
 /// Largest sample that is resampled whole; a longer one has an interval too narrow to matter.
 const MOST: usize = 20_000;
 
@@ -23,41 +20,28 @@ pub fn quantile(sorted: &[i64], p: f64) -> Option<Estimate> {
     let n = sorted.len();
     let rank = (p * n as f64).ceil().max(1.0) as usize;
     let value_ns = *sorted.get(rank - 1)?;
-    let law = Binomial::new(p, n as u64).ok()?;
-    // Rank l (from 1) lies above the quantile only if fewer than l values lie below it.
-    let lower = (1..=n as u64).take_while(|l| law.cdf(l - 1) <= TAIL).last();
-    let upper = (1..=n as u64).find(|u| 1.0 - law.cdf(u - 1) <= TAIL);
+    let ranks = quantile_ranks(n as u64, p, CONFIDENCE);
     let at = |rank: Option<u64>| rank.and_then(|r| sorted.get(r as usize - 1).copied());
-    Some(Estimate { value_ns, lower_ns: at(lower), upper_ns: at(upper) })
+    Some(Estimate { value_ns, lower_ns: at(ranks.lower), upper_ns: at(ranks.upper) })
 }
 
 /// The mean with a percentile-bootstrap interval; `None` for an empty sample. The same sample and
 /// seed give the same interval.
 pub fn mean(sample: &[i64], seed: u64) -> Option<Estimate> {
-    let average = |sum: i128, n: usize| (sum / n.max(1) as i128) as i64;
     let total: i128 = sample.iter().map(|v| i128::from(*v)).sum();
-    let n = sample.len();
-    if n == 0 {
-        return None;
-    }
-    let value_ns = average(total, n);
-    if n < 2 {
-        return Some(Estimate { value_ns, lower_ns: None, upper_ns: None });
-    }
-    let mut draws = ChaCha20Rng::seed_from_u64(seed);
-    let of = &sample[..n.min(MOST)];
-    let mut means: Vec<i64> = (0..RESAMPLES)
-        .map(|_| {
-            let pick = |draws: &mut ChaCha20Rng| {
-                ((u128::from(draws.next_u64()) * of.len() as u128) >> 64) as usize
-            };
-            let sum: i128 = (0..of.len()).map(|_| i128::from(of[pick(&mut draws)])).sum();
-            average(sum, of.len())
-        })
-        .collect();
-    means.sort_unstable();
-    let at = |share: f64| means.get((share * RESAMPLES as f64) as usize).copied();
-    Some(Estimate { value_ns, lower_ns: at(TAIL), upper_ns: at(1.0 - TAIL) })
+    let value_ns = total.checked_div(sample.len() as i128)? as i64;
+    let of = &sample[..sample.len().min(MOST)];
+    let single = Blocks::single(of.len());
+    let limits = percentile_interval(&single, RESAMPLES, seed, CONFIDENCE, |drawn| {
+        let sum: i128 = drawn.iter().map(|index| i128::from(of[*index])).sum();
+        Some(sum as f64 / drawn.len() as f64)
+    });
+    let whole = |end: f64| end.round() as i64;
+    Some(Estimate {
+        value_ns,
+        lower_ns: limits.map(|l| whole(l.lower)),
+        upper_ns: limits.map(|l| whole(l.upper)),
+    })
 }
 
 /// The smallest number of successes among `n` that chance gives more often than once in a thousand.
@@ -70,6 +54,9 @@ pub fn fewest_by_chance(n: u64, share: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
     use super::*;
 
     #[test]

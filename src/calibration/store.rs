@@ -18,12 +18,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// The file among this user's state files; `None` without a home.
 pub fn usual() -> Option<PathBuf> {
-    let absolute = |variable: &str| {
-        std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
-    };
-    let state =
-        absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("dwell").join(NAME))
+    crate::config::state_folder().map(|folder| folder.join(NAME))
 }
 
 /// Reads a calibration.

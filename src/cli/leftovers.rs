@@ -19,6 +19,7 @@ use super::Global;
 use crate::config;
 use crate::exit::{Exit, Failure, printable};
 use crate::ledger::{EventResult, Reader, Row};
+use crate::report::escape;
 
 /// Arguments of `dwell leftovers`.
 #[derive(Debug, clap::Args)]
@@ -94,47 +95,56 @@ fn print(
     out: &mut dyn Write,
 ) -> Result<(), Stopped> {
     match form {
-        Form::Table => writeln!(out, "{:<31}{:<9}{:<41}PLACE", "TIME", "THERE", "TOKEN")?,
-        Form::Csv => out.write_all(&csv_line(&["time", "place", "token", "there"])?)?,
-        Form::Json => write!(out, "{{\n  \"leftovers\": [")?,
-    }
-    let mut number = 0u64;
-    if let Some(reader) = reader {
-        each(reader, keys, &mut |left| {
-            let first = number == 0;
-            number += 1;
-            match form {
-                Form::Table => table_line(left, out),
-                Form::Csv => out.write_all(&as_csv(left)?),
-                Form::Json => {
-                    let comma = if first { "" } else { "," };
-                    let value = serde_json::to_value(left).map_err(std::io::Error::from)?;
-                    write!(out, "{comma}\n    {value}")
-                }
-            }
-        })?;
-    }
-    match form {
-        Form::Table => writeln!(out, "{number} events left behind")?,
-        Form::Csv => {}
-        Form::Json if number == 0 => writeln!(out, "]\n}}")?,
-        Form::Json => writeln!(out, "\n  ]\n}}")?,
+        Form::Table => table(reader, keys, out)?,
+        Form::Csv => csv(reader, keys, out)?,
+        Form::Json => json(reader, keys, out)?,
     }
     Ok(out.flush()?)
 }
 
-fn table_line(left: &Leftover, out: &mut dyn Write) -> std::io::Result<()> {
-    let there = if left.certain { "yes" } else { "perhaps" };
-    let place = printable(&left.place).replace(['\n', '\t'], " ");
-    writeln!(out, "{:<31}{there:<9}{:<41}{place}", left.time, left.token)
+fn there(left: &Leftover) -> &'static str {
+    if left.certain { "yes" } else { "perhaps" }
+}
+
+fn table(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
+    writeln!(out, "{:<31}{:<9}{:<41}PLACE", "TIME", "THERE", "TOKEN")?;
+    let mut number = 0u64;
+    each(reader, keys, &mut |left| {
+        number += 1;
+        let place = escape::terminal(&left.place);
+        writeln!(out, "{:<31}{:<9}{:<41}{place}", left.time, there(left), left.token)
+    })?;
+    Ok(writeln!(out, "{number} events left behind")?)
+}
+
+fn csv(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
+    let mut table = csv::Writer::from_writer(out);
+    table.write_record(["time", "place", "token", "there"]).map_err(std::io::Error::from)?;
+    each(reader, keys, &mut |left| {
+        let place = escape::csv(&left.place);
+        Ok(table.write_record([&left.time, &place, &left.token, there(left)])?)
+    })?;
+    Ok(table.flush()?)
+}
+
+fn json(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
+    write!(out, "{{\n  \"leftovers\": [")?;
+    let mut any = false;
+    each(reader, keys, &mut |left| {
+        let comma = if std::mem::replace(&mut any, true) { "," } else { "" };
+        let text = serde_json::to_string(left).map_err(std::io::Error::from)?;
+        write!(out, "{comma}\n    {}", escape::json(&text))
+    })?;
+    Ok(writeln!(out, "{}]\n}}", if any { "\n  " } else { "" })?)
 }
 
 /// Every event that lies somewhere, in commit order.
 fn each(
-    reader: &Reader,
+    reader: Option<&Reader>,
     keys: &KeyRing,
     take: &mut dyn FnMut(&Leftover) -> std::io::Result<()>,
 ) -> Result<(), Stopped> {
+    let Some(reader) = reader else { return Ok(()) };
     let mut targets: BTreeMap<(u32, u32), String> = BTreeMap::new();
     let mut stopped = None;
     let mut one = |row: Row| -> Result<(), Stopped> {
@@ -197,21 +207,6 @@ fn spelled(
     let forms = [Carrier::Upper, Carrier::Uuid, Carrier::Ipv6].map(|carrier| token.text(carrier));
     let form = forms.into_iter().find(|form| body.contains(form.as_str()));
     Ok(form.unwrap_or_else(|| token.text(Carrier::Text)))
-}
-
-fn as_csv(left: &Leftover) -> std::io::Result<Vec<u8>> {
-    let there = if left.certain { "yes" } else { "perhaps" };
-    // A place may begin like a formula; an apostrophe keeps a spreadsheet from running it.
-    let place = printable(&left.place).replace(['\n', '\t'], " ");
-    let formula = place.starts_with(['=', '+', '-', '@']);
-    let place = if formula { format!("'{place}") } else { place };
-    csv_line(&[&left.time, &place, &left.token, there])
-}
-
-fn csv_line(cells: &[&str]) -> std::io::Result<Vec<u8>> {
-    let mut line = csv::Writer::from_writer(Vec::new());
-    line.write_record(cells).map_err(std::io::Error::from)?;
-    line.into_inner().map_err(|e| std::io::Error::other(e.to_string()))
 }
 
 /// Files that an injector of ours may have made.

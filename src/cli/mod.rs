@@ -28,6 +28,7 @@ pub mod report;
 pub mod run;
 pub mod scan;
 mod signals;
+mod staged;
 pub mod stop;
 pub mod verify;
 pub mod watch;
@@ -187,5 +188,5 @@ pub(crate) fn put(bytes: &[u8]) -> Result<Exit, Failure> {
 
 /// Writes a value as JSON to stdout.
 pub(crate) fn put_json(value: &serde_json::Value) -> Result<Exit, Failure> {
-    put(format!("{value:#}\n").as_bytes())
+    put(crate::report::escape::json(&format!("{value:#}\n")).as_bytes())
 }

@@ -30,7 +30,7 @@ mod secrets;
 mod source;
 mod span;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dwell_injectors::stamp::{Clock, SystemClock};
 
@@ -60,6 +60,15 @@ fn read(path: &Path, now_ns: Option<i64>) -> Result<Config, ConfigErrors> {
     secrets::refuse_literals(&mut findings);
     let config = parts::check(path, &mut findings, now_ns);
     findings.finish(config)
+}
+
+/// Where this user's ledgers and calibrations are kept unless a path is given; `None` without a home.
+pub fn state_folder() -> Option<PathBuf> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    state.map(|state| state.join("dwell"))
 }
 
 #[cfg(test)]

@@ -181,14 +181,11 @@ fn folders(f: &mut Findings<'_>, part: &str, base: &Path) -> Vec<PathBuf> {
 }
 
 fn default_ledger(f: &mut Findings<'_>) -> Option<PathBuf> {
-    let absolute =
-        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let state = absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    let state = super::state_folder();
     if state.is_none() {
         f.at("ledger.path", "`path` is missing and HOME is not set", "add [ledger] path = \"...\"");
     }
-    state.map(|state| state.join("dwell/ledger.db"))
+    state.map(|state| state.join("ledger.db"))
 }
 
 fn campaign(f: &mut Findings<'_>, folder: &Path) -> Option<Campaign> {

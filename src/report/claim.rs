@@ -41,10 +41,9 @@ struct Terms {
 struct Tally {
     judged: u64,
     proven: u64,
+    /// Proven, and not in time.
     not_in_time: u64,
     open: u64,
-    /// Of the proven ones, not in time.
-    proven_not: u64,
 }
 
 /// Judges the claim on one expectation; `None` where none is made.
@@ -134,7 +133,6 @@ fn tally<'a>(first: impl Iterator<Item = &'a (&'a CanaryView, &'a Verdict)>) -> 
         let in_time = verdict.outcome == Outcome::Detected;
         tally.judged += 1;
         tally.proven += u64::from(sure);
-        tally.proven_not += u64::from(sure && !in_time);
         tally.not_in_time += u64::from(sure && !in_time);
         tally.open += u64::from(!sure && !in_time);
     }
@@ -144,7 +142,7 @@ fn tally<'a>(first: impl Iterator<Item = &'a (&'a CanaryView, &'a Verdict)>) -> 
 fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
     let alone = || {
         tally.proven == tally.judged
-            || canaries_needed(terms.quantile, terms.confidence, tally.proven_not)
+            || canaries_needed(terms.quantile, terms.confidence, tally.not_in_time)
                 .is_some_and(|needed| needed <= tally.proven)
     };
     let state = if terms.refused.is_some() {

@@ -7,7 +7,8 @@ use super::{claim, notes, schedule};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, RouteView, Verdict};
 use crate::ledger::{ExpectationPlan, WatcherPlan};
 use crate::stats::histogram::StageHistogram;
-use crate::stats::proportion::{canaries_needed, clopper_pearson, lower_limit, upper_limit};
+use crate::stats::planning::canaries_needed;
+use crate::stats::proportion::{clopper_pearson, lower_limit, upper_limit};
 use crate::stats::survival::{Band, Curve, Observation};
 
 /// Confidence of every interval that a report shows.
@@ -64,7 +65,7 @@ pub(super) fn report(
 }
 
 /// The survival observation of one canary, if it may enter.
-pub(super) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
+pub(crate) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Observation> {
     if canary.delivery != Delivery::Proven {
         return None;
     }

@@ -26,6 +26,7 @@ pub use build::{Beside, reason};
 pub use model::ReportModel;
 pub use rows::write_csv;
 
+pub(crate) use expectation::observation;
 pub(crate) use text::bars;
 
 /// How a report is printed.

@@ -11,6 +11,8 @@
 //! than a fifth, both are printed. With fewer than ten blocks there is none, and that is said. So is
 //! when the work would take too long: a report is bounded.
 
+use std::collections::BTreeMap;
+
 use super::expectation::{CONFIDENCE, QUANTILES, observation};
 use super::model::*;
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
@@ -18,7 +20,7 @@ use crate::stats::bootstrap::{
     Blocks, Limits, Statistic, affordable, curve_intervals, turnbull_intervals,
 };
 use crate::stats::intervals::{Interval, Turnbull};
-use crate::stats::proportion::canaries_needed;
+use crate::stats::planning::canaries_needed;
 use crate::stats::survival::{Band, Curve, Observation, Quantile, Reach};
 
 /// A canary with its verdict on one expectation.
@@ -127,7 +129,7 @@ pub(super) fn distribution(
     report
 }
 
-fn needed(p: f64) -> u64 {
+pub(super) fn needed(p: f64) -> u64 {
     canaries_needed(p, CONFIDENCE, 0).unwrap_or(u64::MAX)
 }
 
@@ -273,7 +275,7 @@ const STEPS: usize = 2_000;
 /// Steps at either end that are never left out.
 const ENDS: usize = 100;
 
-fn points(curve: &Curve) -> Vec<CurvePoint> {
+pub(super) fn points(curve: &Curve) -> Vec<CurvePoint> {
     let steps = curve.steps();
     let every = if steps.len() > STEPS { steps.len().div_ceil(STEPS - 2 * ENDS) } else { 1 };
     let kept =
@@ -301,25 +303,28 @@ fn extremes(
     observations: &[Observation],
     n: u64,
 ) -> Option<(Option<u64>, Option<u64>)> {
-    let blind: Vec<u64> = decided
-        .iter()
-        .filter(|(c, v)| v.outcome == Outcome::Indeterminate && c.delivery == Delivery::Proven)
-        .filter_map(|(_, v)| v.censored_at_ns)
-        .collect();
+    // Each blind one stands among the observations as a censoring at the time it became so.
+    let mut blind: BTreeMap<u64, usize> = BTreeMap::new();
+    for (canary, verdict) in decided {
+        let lost = verdict.outcome == Outcome::Indeterminate && canary.delivery == Delivery::Proven;
+        if let Some(at) = verdict.censored_at_ns.filter(|_| lost) {
+            *blind.entry(at).or_insert(0) += 1;
+        }
+    }
     if blind.is_empty() || n < needed(0.5) {
         return None;
     }
     let median = |detected: bool| {
-        let mut changed = observations.to_vec();
-        for at in &blind {
-            // Each of them stands among the observations as a censoring at that time.
-            let found = changed.iter_mut().find(|o| !o.event && o.time_ns == *at);
-            if let Some(found) = found {
-                *found = match detected {
-                    true => Observation { time_ns: *at, event: true },
-                    false => Observation { time_ns: u64::MAX, event: false },
-                };
-            }
+        let (mut changed, mut left) = (observations.to_vec(), blind.clone());
+        for observation in changed.iter_mut().filter(|o| !o.event) {
+            let Some(left) = left.get_mut(&observation.time_ns).filter(|left| **left > 0) else {
+                continue;
+            };
+            *left -= 1;
+            *observation = match detected {
+                true => Observation { event: true, ..*observation },
+                false => Observation { time_ns: u64::MAX, event: false },
+            };
         }
         Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
     };

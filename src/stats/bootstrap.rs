@@ -115,6 +115,17 @@ pub fn percentile_interval<F: FnMut(&[usize]) -> Option<f64>>(
     mut statistic: F,
 ) -> Option<Limits> {
     let mut tally = Tally::new(blocks, confidence)?;
+    for_each_resample(blocks, resamples, seed, |drawn| tally.add(statistic(drawn)));
+    tally.limits()
+}
+
+/// Draws so many resamples and hands over each one's indices; for statistics of several samples.
+pub fn for_each_resample(
+    blocks: &Blocks,
+    resamples: u32,
+    seed: u64,
+    mut take: impl FnMut(&[usize]),
+) {
     let mut draws = Draws::new(seed);
     let mut drawn = Vec::new();
     for _ in 0..resamples {
@@ -122,9 +133,8 @@ pub fn percentile_interval<F: FnMut(&[usize]) -> Option<f64>>(
         for _ in 0..blocks.len() {
             drawn.extend_from_slice(draws.block(blocks));
         }
-        tally.add(statistic(&drawn));
+        take(&drawn);
     }
-    tally.limits()
 }
 
 /// What to compute of a Kaplan-Meier curve.
@@ -186,21 +196,17 @@ pub fn turnbull_intervals(
         return vec![None; quantiles.len()];
     };
     let mut tallies = vec![tally; quantiles.len()];
-    let mut draws = Draws::new(seed);
     let mut drawn = Vec::new();
-    for _ in 0..resamples {
+    for_each_resample(blocks, resamples, seed, |indices| {
         drawn.clear();
-        for _ in 0..blocks.len() {
-            let block = draws.block(blocks);
-            drawn.extend(block.iter().filter_map(|index| observations.get(*index)).copied());
-        }
+        drawn.extend(indices.iter().filter_map(|index| observations.get(*index)).copied());
         let estimate = Turnbull::fit_roughly(&drawn);
         for (tally, (p, left)) in tallies.iter_mut().zip(quantiles) {
             let (lower, upper) = estimate.quantile_bounds(*p);
             let reach = if *left { lower } else { upper };
             tally.add(Some(reach.ns().map_or(f64::INFINITY, |ns| ns as f64)));
         }
-    }
+    });
     tallies.into_iter().map(Tally::limits).collect()
 }
 

@@ -16,6 +16,7 @@
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::bootstrap::Blocks;
 use super::survival::Observation;
 
 /// Share of the subjects, and their least number, that each side of a split keeps.
@@ -58,15 +59,16 @@ pub fn change_point(
     let mut sorted = series.to_vec();
     sorted.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
     let scores = scores(&sorted);
-    let blocks = blocks(&sorted, block_ns);
+    let submitted: Vec<i64> = sorted.iter().map(|(at, _)| *at).collect();
+    let blocks = Blocks::by_time(&submitted, block_ns);
     let n = sorted.len();
     let side = ((n as f64 * SIDE.0).ceil() as usize).max(SIDE.1);
     let variance = scores.iter().map(|a| a * a).sum::<f64>();
     if n < 2 * side || blocks.len() < FEWEST_BLOCKS || variance <= 0.0 {
         return None;
     }
-    let sums: Vec<(f64, usize)> =
-        blocks.iter().map(|(from, to)| (scores[*from..*to].iter().sum(), to - from)).collect();
+    let sum = |block: &Vec<usize>| (block.iter().map(|i| scores[*i]).sum(), block.len());
+    let sums: Vec<(f64, usize)> = blocks.members().iter().map(sum).collect();
     let split = Splits { n, side, variance };
     let (statistic, before) = split.strongest(sums.iter().copied())?;
     let mut maxima = Vec::with_capacity(permutations as usize);
@@ -110,21 +112,6 @@ fn scores(series: &[(i64, Observation)]) -> Vec<f64> {
         at_risk -= group.len() as f64;
     }
     scores
-}
-
-/// Ranges of subjects whose submissions fall into one window.
-fn blocks(series: &[(i64, Observation)], block_ns: u64) -> Vec<(usize, usize)> {
-    let first = series.first().map_or(0, |s| s.0);
-    let window = |at: i64| at.abs_diff(first) / block_ns.max(1);
-    let mut blocks = Vec::new();
-    let mut from = 0;
-    for to in 1..=series.len() {
-        if to == series.len() || window(series[to].0) != window(series[from].0) {
-            blocks.push((from, to));
-            from = to;
-        }
-    }
-    blocks
 }
 
 /// Which splits are allowed, and what a sum is measured by.

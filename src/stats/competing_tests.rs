@@ -1,6 +1,9 @@
+//! Aalen-Johansen against R and lifelines, and its laws.
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::stats::golden::close;
 use crate::stats::survival::{Curve, Observation};
 
 const TINY: [(u64, u32); 10] =
@@ -8,10 +11,6 @@ const TINY: [(u64, u32); 10] =
 
 fn endings(rows: &[(u64, u32)]) -> Vec<Ending> {
     rows.iter().map(|(time_ns, cause)| Ending { time_ns: *time_ns, cause: *cause }).collect()
-}
-
-fn close(actual: f64, golden: f64, digits: f64) {
-    assert!((actual - golden).abs() <= digits * golden.abs(), "{actual}, not {golden}");
 }
 
 #[test]

@@ -1,11 +1,9 @@
+//! The log-rank family against R, scipy, lifelines and solow-duration.
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::stats::survival::tests::{table, tables};
-
-fn close(actual: f64, golden: f64, digits: f64) {
-    assert!((actual - golden).abs() <= digits * golden.abs(), "{actual}, not {golden}");
-}
+use crate::stats::golden::{close, table, tables};
 
 fn compare(groups: &[Vec<Observation>], weight: Weight, chi2: f64, p: f64, digits: f64) {
     let test = logrank(&[groups.to_vec()], weight).unwrap();

@@ -4,7 +4,7 @@
 //! - [`logrank`]: do groups differ? Weighted and stratified.
 //! - [`competing`]: Aalen-Johansen, where ends compete.
 //! - [`ranks`]: distribution-free limits of a quantile.
-//! - [`proportion`]: shares with intervals, and how many canaries a claim needs.
+//! - [`proportion`]: shares with intervals.
 //! - [`planning`]: how many canaries a claim or a comparison needs, before any is sent.
 //! - [`intervals`]: Turnbull's estimate, for times that polling knows as intervals only.
 //! - [`bootstrap`]: intervals that know that canaries of one rule run are not independent.
@@ -21,6 +21,8 @@ pub mod bootstrap;
 pub mod change;
 pub mod competing;
 pub mod difference;
+#[cfg(test)]
+mod golden;
 pub mod histogram;
 pub mod intervals;
 pub mod logrank;

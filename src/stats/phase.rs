@@ -20,6 +20,8 @@ use std::f64::consts::TAU;
 
 use statrs::function::erf::erfc;
 
+use super::difference::holm;
+
 /// Periods that rules commonly run at, nanoseconds: 1, 5, 10, 15, 30 and 60 minutes.
 pub const COMMON_NS: [u64; 6] = [
     60_000_000_000,
@@ -77,12 +79,8 @@ impl Schedule {
 pub fn find(timings: &[Timing], periods_ns: &[u64], level: f64) -> Option<Schedule> {
     let mut tried: Vec<Schedule> =
         periods_ns.iter().filter_map(|period| look(timings, *period)).collect();
-    tried.sort_by(|a, b| a.p.total_cmp(&b.p));
-    let (count, mut floor) = (tried.len(), 0.0f64);
-    for (rank, schedule) in tried.iter_mut().enumerate() {
-        floor = floor.max(schedule.p * (count - rank) as f64).min(1.0);
-        schedule.p = floor;
-    }
+    let together = holm(&tried.iter().map(|s| s.p).collect::<Vec<_>>());
+    tried.iter_mut().zip(together).for_each(|(schedule, p)| schedule.p = p);
     tried.retain(|s| s.p < level && s.concentration >= CONCENTRATED);
     let sharpest = tried.iter().map(|s| s.concentration).fold(0.0, f64::max);
     tried.into_iter().filter(|s| s.concentration >= AS_SHARP * sharpest).max_by_key(|s| s.period_ns)

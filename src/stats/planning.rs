@@ -14,7 +14,28 @@ use std::collections::BTreeSet;
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 
-pub use super::proportion::canaries_needed;
+/// Fewest canaries that carry "quantile `p` lies below X with this confidence" when at most `misses`
+/// of them are late or missed. `None` beyond a million.
+///
+/// The smallest n with P(Bin(n, 1 - p) <= misses) <= 1 - confidence.
+pub fn canaries_needed(p: f64, confidence: f64, misses: u64) -> Option<u64> {
+    let carries =
+        |n: u64| Binomial::new(1.0 - p, n).is_ok_and(|b| b.cdf(misses) <= 1.0 - confidence);
+    let mut high = misses + 1;
+    while !carries(high) {
+        high = high.checked_mul(2).filter(|n| *n <= 1 << 20)?;
+    }
+    let mut low = high / 2;
+    while low + 1 < high {
+        let middle = u64::midpoint(low, high);
+        if carries(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    Some(high)
+}
 
 /// The most failures with which `n` canaries still carry the claim; `None` when they never do.
 pub fn misses_allowed(q: f64, confidence: f64, n: u64) -> Option<u64> {

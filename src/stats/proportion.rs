@@ -1,10 +1,10 @@
-//! Shares with intervals, and how many canaries a claim needs.
+//! Shares with intervals.
 //!
 //! Wilson 1927 for showing: near its nominal coverage on average, shorter than the exact interval.
 //! Clopper and Pearson 1934: the limits are quantiles of beta distributions, and the coverage is
 //! guaranteed, which is why every claim rests on them.
 
-use statrs::distribution::{Beta, Binomial, ContinuousCDF, DiscreteCDF};
+use statrs::distribution::{Beta, ContinuousCDF};
 
 use super::z_two_sided;
 
@@ -80,29 +80,6 @@ fn beta_quantile(p: f64, a: f64, b: f64) -> Option<f64> {
     Some(f64::midpoint(low, high))
 }
 
-/// Fewest canaries that carry "quantile `p` lies below X with this confidence" when at most `misses`
-/// of them are late or missed. `None` beyond a million.
-///
-/// The smallest n with P(Bin(n, 1 - p) <= misses) <= 1 - confidence.
-pub fn canaries_needed(p: f64, confidence: f64, misses: u64) -> Option<u64> {
-    let carries =
-        |n: u64| Binomial::new(1.0 - p, n).is_ok_and(|b| b.cdf(misses) <= 1.0 - confidence);
-    let mut high = misses + 1;
-    while !carries(high) {
-        high = high.checked_mul(2).filter(|n| *n <= 1 << 20)?;
-    }
-    let mut low = high / 2;
-    while low + 1 < high {
-        let middle = u64::midpoint(low, high);
-        if carries(middle) {
-            high = middle;
-        } else {
-            low = middle;
-        }
-    }
-    Some(high)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,26 +112,5 @@ mod tests {
         assert_eq!(wilson(7, 7, 0.95).upper, 1.0);
         assert_eq!(clopper_pearson(0, 0, 0.95), ShareInterval { lower: 0.0, upper: 1.0 });
         close(lower_limit(59, 59, 0.95), 1.0 - 0.0495076099);
-    }
-
-    #[test]
-    fn all_sixty_planning_integers() {
-        for (p, confidence, row) in [
-            (0.5, 0.95, [5, 8, 11, 13, 16, 18]),
-            (0.9, 0.90, [22, 38, 52, 65, 78, 91]),
-            (0.9, 0.95, [29, 46, 61, 76, 89, 103]),
-            (0.9, 0.99, [44, 64, 81, 97, 113, 127]),
-            (0.95, 0.95, [59, 93, 124, 153, 181, 208]),
-            (0.95, 0.90, [45, 77, 105, 132, 158, 184]),
-            (0.95, 0.99, [90, 130, 165, 198, 229, 259]),
-            (0.99, 0.95, [299, 473, 628, 773, 913, 1049]),
-            (0.99, 0.90, [230, 388, 531, 667, 798, 926]),
-            (0.99, 0.99, [459, 662, 838, 1001, 1157, 1307]),
-        ] {
-            for (misses, wanted) in (0..).zip(row) {
-                let found = canaries_needed(p, confidence, misses);
-                assert_eq!(found, Some(wanted), "p {p} confidence {confidence} misses {misses}");
-            }
-        }
     }
 }

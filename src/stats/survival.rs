@@ -217,4 +217,4 @@ impl Curve {
 
 #[cfg(test)]
 #[path = "survival_tests.rs"]
-pub(super) mod tests;
+mod tests;

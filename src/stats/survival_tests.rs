@@ -1,48 +1,17 @@
+//! Kaplan-Meier against R, lifelines and scipy; the conventions in which they differ are in the names.
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::stats::golden::{UNIT, table};
 
-const UNIT: f64 = 1e9;
-
-/// Rows of a CSV under tests/data/survival for which every named column has the value asked for.
-pub(in crate::stats) fn table(
-    name: &str,
-    time: &str,
-    event: (&str, &str),
-    keep: &[(&str, &str)],
-) -> Vec<Observation> {
-    let path = format!("{}/tests/data/survival/{name}.csv", env!("CARGO_MANIFEST_DIR"));
-    let mut reader = csv::Reader::from_path(path).unwrap();
-    let header: Vec<String> = reader.headers().unwrap().iter().map(str::to_owned).collect();
-    let column = |name: &str| header.iter().position(|h| h == name).unwrap();
-    reader
-        .records()
-        .map(Result::unwrap)
-        .filter(|r| keep.iter().all(|(name, value)| &r[column(name)] == *value))
-        .map(|r| Observation {
-            time_ns: (r[column(time)].parse::<f64>().unwrap() * UNIT) as u64,
-            event: &r[column(event.0)] == event.1,
-        })
-        .collect()
-}
-
-/// One table per value of a column.
-pub(in crate::stats) fn tables(
-    name: &str,
-    time: &str,
-    event: (&str, &str),
-    group: &str,
-    values: &[&str],
-) -> Vec<Vec<Observation>> {
-    values.iter().map(|value| table(name, time, event, &[(group, value)])).collect()
+/// Relative, and absolute below 1.
+fn close(actual: f64, golden: f64) {
+    assert!((actual - golden).abs() <= 1e-9 * golden.abs().max(1.0), "{actual}, not {golden}");
 }
 
 fn aml(group: &str) -> Curve {
     Curve::fit(&table("aml", "time", ("status", "1"), &[("x", group)]))
-}
-
-fn close(actual: f64, golden: f64) {
-    assert!((actual - golden).abs() <= 1e-9 * golden.abs().max(1.0), "{actual}, not {golden}");
 }
 
 fn reach(days: f64) -> Reach {

@@ -10,17 +10,15 @@ use std::sync::Arc;
 use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::KeyRing;
 
+use super::Global;
 use super::demo::place;
-use super::{Global, signals};
+use super::staged::{self, Done};
 use crate::calibration::scenario::{Length, Line, MS, OUTAGE_MS};
 use crate::calibration::{Calibration, Evidence, FORMAT, judge, page, store};
 use crate::detector::Truth;
-use crate::dispatch::outcome::Assessment;
-use crate::dispatch::plan::Request;
-use crate::dispatch::run::{Observer, Orders, Status};
+use crate::dispatch::run::Status;
 use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure};
-use crate::ledger::Row;
 use crate::matching::Scanner;
 
 mod plan;
@@ -84,8 +82,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             place::folder(Some(temporary.path()), SystemClock::new().now().timestamp())?
         }
     };
-    let done = carry_out(&folder, length, args.seed)?;
-    let found = judged(&folder, &done, length, args.seed, load_before)?;
+    let (done, outage_ns) = carry_out(&folder, length, args.seed)?;
+    let run = Judged { length, seed: args.seed, load_before, outage_ns };
+    let found = judged(&folder, &done, &run)?;
     store::write(&target, &found).map_err(Failure::Environment)?;
     eprintln!("Stored in {}; `dwell run` copies it into its ledger.", target.display());
     let format = if global.json { Format::Json } else { args.format };
@@ -108,15 +107,12 @@ fn command(length: Length, args: &Args) -> String {
     format!("dwell calibrate{option} --seed {} --format markdown", args.seed)
 }
 
-/// What the run left.
-struct Done {
-    assessment: Assessment,
-    rows: Vec<Row>,
-    keys: Arc<KeyRing>,
-    outage_ns: (i64, i64),
-}
-
-fn carry_out(folder: &std::path::Path, length: Length, seed: u64) -> Result<Done, Failure> {
+/// Carries it out; with the earliest begin and the latest end that the planted outage can have had.
+fn carry_out(
+    folder: &std::path::Path,
+    length: Length,
+    seed: u64,
+) -> Result<(Done, (i64, i64)), Failure> {
     let mut hosts = Vec::new();
     for line in Line::ALL {
         let (api, hook) = place::ports()?;
@@ -129,63 +125,41 @@ fn carry_out(folder: &std::path::Path, length: Length, seed: u64) -> Result<Done
     }
     let key = folder.join("dwell.key");
     KeyRing::generate().create(&key).map_err(|e| Failure::Environment(e.to_string()))?;
-    let config = crate::config::load(&campaign)
-        .map_err(|e| Failure::Bug(format!("calibrate's own configuration is refused: {e}")))?;
-    let mut session = Session::prepare(config)?;
-    let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
-        .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
-    session.open("calibrate")?;
-    let planned = session.plan(&Request::default())?;
-    let mut running = Vec::new();
-    let mut outage_ns = (0, 0);
-    for host in &hosts {
-        let file = folder.join(format!("detector-{}.toml", host.line.name()));
-        let text = plan::detector(host, length, seed).map_err(Failure::Bug)?;
-        place::write(&file, &text)?;
-        let before = session.clock.now().wall_ns;
-        running.push(place::Detector::start(&file)?);
-        if host.line == Line::Faulty {
-            let after = session.clock.now().wall_ns;
-            let begin = (length.outage_ms() * MS) as i64;
-            outage_ns = (before + begin, after + begin + (OUTAGE_MS * MS) as i64);
+    // Outages count from a detector's start, so they start when the schedule stands.
+    let begin = |session: &Session| {
+        let mut running = Vec::new();
+        let mut outage_ns = (0, 0);
+        for host in &hosts {
+            let file = folder.join(format!("detector-{}.toml", host.line.name()));
+            let text = plan::detector(host, length, seed).map_err(Failure::Bug)?;
+            place::write(&file, &text)?;
+            let before = session.clock.now().wall_ns;
+            running.push(place::Detector::start(&file)?);
+            if host.line == Line::Faulty {
+                let after = session.clock.now().wall_ns;
+                let begin = (length.outage_ms() * MS) as i64;
+                outage_ns = (before + begin, after + begin + (OUTAGE_MS * MS) as i64);
+            }
         }
-    }
-    let mut watching = Watching::default();
-    let result = session.run(planned, false, &orders, &mut watching);
-    let keys = Arc::clone(&session.keys);
-    session.close()?;
-    eprintln!();
+        Ok((running, outage_ns))
+    };
+    let progress =
+        |status: &Status| format!("{} of {} canaries injected", status.injected, status.planned);
+    let (done, (running, outage_ns)) = staged::carry_out(&campaign, "calibrate", begin, progress)?;
+    // Ended before their truth is read.
     drop(running);
-    if orders.stop.is_ordered() {
-        return Err(Failure::Environment("stopped before it was complete; nothing is kept".into()));
-    }
-    Ok(Done { assessment: result?, rows: watching.rows, keys, outage_ns })
+    Ok((done, outage_ns))
 }
 
-/// Keeps the run's rows and shows how it goes.
-#[derive(Default)]
-struct Watching {
-    rows: Vec<Row>,
-}
-
-impl Observer for Watching {
-    fn rows(&mut self, rows: &[Row]) {
-        self.rows.extend_from_slice(rows);
-    }
-
-    fn status(&mut self, status: &Status) {
-        eprint!("\r{} of {} canaries injected   ", status.injected, status.planned);
-    }
-}
-
-fn judged(
-    folder: &std::path::Path,
-    done: &Done,
+/// What a calibration says of its own run.
+struct Judged {
     length: Length,
     seed: u64,
     load_before: f64,
-) -> Result<Calibration, Failure> {
+    outage_ns: (i64, i64),
+}
+
+fn judged(folder: &std::path::Path, done: &Done, run: &Judged) -> Result<Calibration, Failure> {
     let mut truth = Vec::new();
     for line in Line::ALL {
         truth.extend(Truth::read(&folder.join(plan::truth(line)))?);
@@ -196,8 +170,8 @@ fn judged(
         assessment: &done.assessment,
         truth: &truth,
         tokens: &|text: &str| scanner.tokens_in(text.as_bytes()).0,
-        outage_ns: done.outage_ns,
-        seed,
+        outage_ns: run.outage_ns,
+        seed: run.seed,
     });
     let met = found.met();
     Ok(Calibration {
@@ -205,9 +179,9 @@ fn judged(
         measured_at: format!("{:.0}", SystemClock::new().now().timestamp()),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         build: store::build().to_owned(),
-        machine: store::machine(load_before),
-        length: length.name().to_owned(),
-        seed,
+        machine: store::machine(run.load_before),
+        length: run.length.name().to_owned(),
+        seed: run.seed,
         canaries: done.assessment.routes.iter().map(|r| r.canaries.len() as u64).sum(),
         floors: found.floors,
         by_scenario: found.by_scenario,

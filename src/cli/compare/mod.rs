@@ -114,7 +114,8 @@ fn check(args: &Args) -> Result<(), Failure> {
     if !(args.confidence > 0.5 && args.confidence < 1.0) {
         return wrong("--confidence is not between 0.5 and 1");
     }
-    if matches!(args.format, Format::Csv) || (args.trend.is_some() && args.format == Format::Junit)
+    if matches!(args.format, Format::Csv | Format::Hlog)
+        || (args.trend.is_some() && args.format == Format::Junit)
     {
         return wrong(
             "there is no such format of this; use text, json or html (or junit without --trend)",

@@ -1,5 +1,6 @@
 //! `[LEDGER#][CAMPAIGN][@FROM..TO][%KEY=VALUE]`: which canaries are meant.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -76,17 +77,23 @@ impl Selection {
             None => default()?,
         };
         if !path.exists() {
-            return Err(Failure::User(format!("there is no ledger {}", path.display())));
+            return Err(Failure::User(format!(
+                "there is no ledger {} yet; `dwell run` makes it",
+                path.display()
+            )));
         }
         let mut fold = Fold::new(None);
         Reader::open(&path)?.rows(|_, row| {
             fold.apply(&row);
             ControlFlow::Continue(())
         })?;
-        let mut assessment = fold.assess(self.campaign.as_deref()).ok_or_else(|| {
+        let mut assessment = fold.into_assessment(self.campaign.as_deref()).ok_or_else(|| {
             Failure::User(match &self.campaign {
-                Some(name) => format!("{} holds no campaign {name:?}", path.display()),
-                None => format!("{} holds no run yet", path.display()),
+                Some(name) => format!(
+                    "{} holds no campaign {name:?}; `dwell ledger show` lists what it holds",
+                    path.display()
+                ),
+                None => format!("{} holds no run yet; start one with `dwell run`", path.display()),
             })
         })?;
         let note = self.keep(&mut assessment);
@@ -133,9 +140,8 @@ impl Selection {
                     && to.is_none_or(|to| c.submitted_wall_ns < to)
             });
         }
-        let has =
-            |run: u32| assessment.routes.iter().flat_map(|r| &r.canaries).any(|c| c.run == run);
-        let used: Vec<u32> = runs.into_iter().filter(|run| has(*run)).collect();
+        let used: BTreeSet<u32> =
+            assessment.routes.iter().flat_map(|r| &r.canaries).map(|c| c.run).collect();
         assessment.runs.retain(|r| used.contains(&r.run));
         note
     }

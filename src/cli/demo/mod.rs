@@ -12,14 +12,12 @@ use comfy_table::Table;
 use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::{KeyRing, TokenId};
 
-use super::{Global, signals};
+use super::staged::Done;
+use super::{Global, staged};
 use crate::detector::Truth;
 use crate::dispatch::outcome::{Assessment, Outcome};
-use crate::dispatch::plan::Request;
-use crate::dispatch::run::{Observer, Orders, Status};
-use crate::dispatch::session::Session;
+use crate::dispatch::run::Status;
 use crate::exit::{Exit, Failure};
-use crate::ledger::Row;
 use crate::matching::Scanner;
 use crate::report::{Format, render};
 
@@ -64,7 +62,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         plan::WINDOW_S
     );
     let running = place::Detector::start(&detector)?;
-    let done = carry_out(&campaign)?;
+    let (done, ()) = staged::carry_out(&campaign, "demo", |_| Ok(()), progress)?;
     let checks = held_against_truth(&folder, &done)?;
     drop(running);
     let model = super::report::build(&folder.join("dwell.db"), None, None, Some(&done.keys))?;
@@ -75,59 +73,17 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     show(&folder, &done.assessment, &checks, global.json)
 }
 
-/// What the campaign left.
-struct Done {
-    assessment: Assessment,
-    rows: Vec<Row>,
-    keys: Arc<KeyRing>,
-    ledger: std::path::PathBuf,
-}
-
-/// The campaign, as `dwell run` carries it out.
-fn carry_out(campaign: &Path) -> Result<Done, Failure> {
-    let config = crate::config::load(campaign)
-        .map_err(|e| Failure::Bug(format!("the demo's own configuration is refused: {e}")))?;
-    let ledger = config.ledger.clone();
-    let mut session = Session::prepare(config)?;
-    let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
-        .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
-    session.open("demo")?;
-    let plan = session.plan(&Request::default())?;
-    let mut watching = Watching::default();
-    let result = session.run(plan, false, &orders, &mut watching);
-    let keys = Arc::clone(&session.keys);
-    session.close()?;
-    eprintln!();
-    if orders.stop.is_ordered() {
-        return Err(Failure::Environment("stopped before it was complete".into()));
-    }
-    Ok(Done { assessment: result?, rows: watching.rows, keys, ledger })
-}
-
-/// Keeps the run's rows and shows how it goes.
-#[derive(Default)]
-struct Watching {
-    rows: Vec<Row>,
-}
-
-impl Observer for Watching {
-    fn rows(&mut self, rows: &[Row]) {
-        self.rows.extend_from_slice(rows);
-    }
-
-    fn status(&mut self, status: &Status) {
-        let of = |outcome| status.outcomes.get(&outcome).copied().unwrap_or(0);
-        eprint!(
-            "\r{} of {} injected; detected {}, late {}, missed {}, pending {}   ",
-            status.injected,
-            status.planned,
-            of(Outcome::Detected),
-            of(Outcome::Late),
-            of(Outcome::Missed),
-            of(Outcome::Pending),
-        );
-    }
+fn progress(status: &Status) -> String {
+    let of = |outcome| status.outcomes.get(&outcome).copied().unwrap_or(0);
+    format!(
+        "{} of {} injected; detected {}, late {}, missed {}, pending {}",
+        status.injected,
+        status.planned,
+        of(Outcome::Detected),
+        of(Outcome::Late),
+        of(Outcome::Missed),
+        of(Outcome::Pending),
+    )
 }
 
 fn held_against_truth(folder: &Path, done: &Done) -> Result<Vec<Check>, Failure> {

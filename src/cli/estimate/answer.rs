@@ -11,7 +11,7 @@ use crate::exit::Failure;
 use crate::stats::competing::{Ending, Incidence};
 use crate::stats::intervals::{Interval, Turnbull};
 use crate::stats::logrank::{Weight, logrank};
-use crate::stats::proportion::canaries_needed;
+use crate::stats::planning::canaries_needed;
 use crate::stats::survival::{Band, Curve, Observation};
 use crate::stats::z_two_sided;
 
@@ -220,17 +220,18 @@ fn times_group(times: &[Observation], args: &Args, tau_ns: Option<u64>) -> Group
         plain: step.band(Band::Plain, args.confidence),
     };
     let quantile = |p: f64| {
-        let of = |band| curve.quantile(p, band, args.confidence);
-        let ends = |band| (of(band).lower.ns(), of(band).upper.ns());
+        let [log_log, log, plain] = [Band::LogLog, Band::Log, Band::Plain]
+            .map(|band| curve.quantile(p, band, args.confidence));
+        let ends = |q: crate::stats::survival::Quantile| (q.lower.ns(), q.upper.ns());
         let needs_more = needs_more(p, curve.subjects());
         Quantile {
             p,
             shown: needs_more == 0,
             needs_more,
-            estimate_ns: of(Band::LogLog).estimate.ns(),
-            log_log_ns: ends(Band::LogLog),
-            log_ns: ends(Band::Log),
-            plain_ns: ends(Band::Plain),
+            estimate_ns: log_log.estimate.ns(),
+            log_log_ns: ends(log_log),
+            log_ns: ends(log),
+            plain_ns: ends(plain),
         }
     };
     let ended = curve.steps().last().is_some_and(|s| s.survival <= 0.0);

@@ -18,15 +18,6 @@ use crate::ledger::{
     RunStarted, SightingRow, Stage, StrayClass, Withdrawn,
 };
 
-/// Which part of the ledger to assess.
-#[derive(Clone, Default, Debug)]
-pub struct Selection {
-    /// The campaign; `None` takes that of the latest run.
-    pub campaign: Option<String>,
-    /// The cut as wall nanoseconds; `None` takes the last row's instant.
-    pub as_of_ns: Option<AxisNs>,
-}
-
 /// One sighting, reduced to what a verdict needs.
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
@@ -234,12 +225,20 @@ impl Fold {
 
     /// Canaries that a campaign's runs have injected on a route so far.
     pub fn injected_under(&self, campaign: &str, route: &str) -> usize {
-        let of_route = |canary: &Canary| {
-            let run = self.runs.iter().find(|r| r.run == canary.run && r.campaign == campaign);
-            let plan = run.and_then(|r| r.routes.get(canary.route as usize));
-            plan.is_some_and(|plan| plan.name == route)
+        let planned = self.planned_on(route, |run| run.campaign == campaign);
+        self.canaries
+            .values()
+            .filter(|c| !c.withdrawn && planned.contains(&(c.run, c.route)))
+            .count()
+    }
+
+    /// Run and index of a route of that name, over the runs asked for.
+    fn planned_on(&self, route: &str, wanted: impl Fn(&RunStarted) -> bool) -> HashSet<(u32, u32)> {
+        let of_run = |run: &RunStarted| -> Vec<(u32, u32)> {
+            let named = (0u32..).zip(&run.routes).filter(|(_, plan)| plan.name == route);
+            named.map(|(index, _)| (run.run, index)).collect()
         };
-        self.canaries.values().filter(|c| !c.withdrawn && of_route(c)).count()
+        self.runs.iter().filter(|run| wanted(run)).flat_map(of_run).collect()
     }
 
     fn sighting(&mut self, row: &SightingRow, observed: AxisNs) {
@@ -278,16 +277,11 @@ impl Fold {
     /// Wall instants (ns) of the canaries that a route injected since then, over all runs: what
     /// caps count.
     pub fn injected_since(&self, route: &str, wall_ns: i64) -> Vec<i64> {
-        let of_route = |canary: &Canary| {
-            self.runs
-                .iter()
-                .find(|r| r.run == canary.run)
-                .and_then(|r| r.routes.get(canary.route as usize))
-                .is_some_and(|plan| plan.name == route)
-        };
+        let planned = self.planned_on(route, |_| true);
         self.canaries
             .values()
-            .filter(|c| !c.withdrawn && c.intended.wall_ns >= wall_ns && of_route(c))
+            .filter(|c| !c.withdrawn && c.intended.wall_ns >= wall_ns)
+            .filter(|c| planned.contains(&(c.run, c.route)))
             .map(|c| c.intended.wall_ns)
             .collect()
     }

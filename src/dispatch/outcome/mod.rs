@@ -33,7 +33,7 @@ mod replays;
 mod tests;
 
 pub use coverage::{BlindSpan, Coverage};
-pub use fold::{Fold, Selection};
+pub use fold::Fold;
 pub use lean::Name;
 
 use std::collections::BTreeMap;

@@ -7,13 +7,14 @@ use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteV
 use crate::ledger::ExpectationPlan;
 use crate::report::build::rfc3339;
 use crate::report::expectation::observation;
-use crate::report::model::{CurvePoint, HONEST_LIMIT, Share};
+use crate::report::model::{HONEST_LIMIT, Share};
+use crate::report::times::{needed, points};
 use crate::report::words::{duration, percent};
-use crate::stats::bootstrap::{Blocks, affordable, percentile_interval};
+use crate::stats::bootstrap::{Blocks, affordable, for_each_resample};
 use crate::stats::difference::{fisher, holm, newcombe};
 use crate::stats::logrank::{Weight, logrank};
-use crate::stats::proportion::{canaries_needed, clopper_pearson};
-use crate::stats::survival::{Band, Curve, Observation};
+use crate::stats::proportion::clopper_pearson;
+use crate::stats::survival::{Band, Curve, Observation, Quantile};
 
 /// Seed of the resampling: the same ledgers, the same comparison.
 pub(super) const SEED: u64 = 0x0d_3e11;
@@ -194,27 +195,22 @@ fn numbers(sample: &Sample<'_>, until: u64, within: u64) -> Numbers {
     let curve = Curve::fit(&sample.observations);
     let (mean_ns, mean_se_ns) = curve.restricted_mean(until);
     let (left_out, counted) = shares(sample, within);
-    let enough = canaries_needed(0.5, 0.95, 0).is_some_and(|needed| curve.subjects() >= needed);
-    let point = |step: &crate::stats::survival::Step| {
-        let band = step.band(Band::LogLog, 0.95);
-        CurvePoint {
-            time_ns: step.time_ns,
-            undetected: step.survival,
-            lower: band.map(|b| b.0),
-            upper: band.map(|b| b.1),
-        }
-    };
     Numbers {
         n: curve.subjects(),
         events: curve.events(),
         followed_ns: sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0),
-        median: enough.then(|| curve.quantile(0.5, Band::LogLog, 0.95)),
+        median: median(&curve),
         mean_ns,
         mean_se_ns,
         left_out,
         counted,
-        curve: curve.steps().iter().map(point).collect(),
+        curve: points(&curve),
     }
+}
+
+/// The median with its interval; refused where so few canaries carry none.
+pub(super) fn median(curve: &Curve) -> Option<Quantile> {
+    (curve.subjects() >= needed(0.5)).then(|| curve.quantile(0.5, Band::LogLog, 0.95))
 }
 
 struct Effects {
@@ -245,10 +241,11 @@ fn effects(
     let resamples = affordable(a.observations.len() + b.observations.len())?;
     let draw = |s: &Sample<'_>, blocks: &Blocks, seed: u64| {
         let mut drawn: Vec<(f64, f64)> = Vec::with_capacity(resamples as usize);
-        percentile_interval(blocks, resamples, seed, confidence, |indices| {
-            let picked: Vec<Observation> = indices.iter().map(|i| s.observations[*i]).collect();
+        let mut picked = Vec::new();
+        for_each_resample(blocks, resamples, seed, |indices| {
+            picked.clear();
+            picked.extend(indices.iter().map(|i| s.observations[*i]));
             drawn.push(both(&picked, until));
-            Some(0.0)
         });
         drawn
     };
@@ -335,9 +332,9 @@ fn judge(pair: &mut Pair, margins: &Margins) {
         Some(d) => format!(
             "not within {}: {} more ({} to {}), margin {}",
             duration(pair.within_ns),
-            points(d.estimate),
-            points(d.lower),
-            points(d.upper),
+            in_points(d.estimate),
+            in_points(d.lower),
+            in_points(d.upper),
             percent(margins.share)
         ),
         None => "none old enough to be judged on a side".to_owned(),
@@ -346,7 +343,7 @@ fn judge(pair: &mut Pair, margins: &Margins) {
 }
 
 /// A difference of shares in percentage points.
-fn points(share: f64) -> String {
+fn in_points(share: f64) -> String {
     format!("{:.1} points", share * 100.0)
 }
 

@@ -1,17 +1,20 @@
 //! One campaign over time: per day, week or release, and the strongest change with its date.
 
+use std::collections::HashMap;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::build::{SEED, Sample, Side, known_until, samples, shares};
+use super::build::{SEED, Sample, Side, known_until, median, samples, shares};
 use crate::exit::Exit;
 use crate::report::build::rfc3339;
 use crate::report::model::{HONEST_LIMIT, Share};
+use crate::report::observation;
 use crate::report::words::duration;
 use crate::stats::change::{Change, change_point};
 use crate::stats::difference::holm;
 use crate::stats::planning::detectable_ratio;
-use crate::stats::survival::{Band, Curve, Observation};
+use crate::stats::survival::{Curve, Observation, Quantile};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// 1970-01-05, a Monday.
@@ -79,8 +82,8 @@ pub struct Point {
     pub n: u64,
     /// Detections among them.
     pub events: u64,
-    /// Median, nanoseconds; `null` where not reached.
-    pub median_ns: Option<u64>,
+    /// Median with its 95 % interval (each canary taken as independent); `null` with too few.
+    pub median: Option<Quantile>,
     /// Restricted mean, nanoseconds; `null` where nobody was followed for so long.
     pub mean_ns: Option<f64>,
     /// Its standard error (each canary taken as independent).
@@ -123,11 +126,12 @@ pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
 fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> TrendRoute {
     let until = sample.plan.horizon_ns.min(known_until(&sample.observations));
     let mut order: Vec<String> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Sample<'_>> = Vec::new();
     for (canary, verdict) in &sample.decided {
         let name = name(side, canary.run, canary.submitted, every);
-        let at = order.iter().position(|n| *n == name).unwrap_or_else(|| {
-            order.push(name);
+        let at = *places.entry(name).or_insert_with_key(|name| {
+            order.push(name.clone());
             groups.push(Sample {
                 route: sample.route,
                 plan: sample.plan,
@@ -139,7 +143,7 @@ fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> Tr
             order.len() - 1
         });
         groups[at].decided.push((canary, verdict));
-        groups[at].observations.extend(crate::report::expectation::observation(canary, verdict));
+        groups[at].observations.extend(observation(canary, verdict));
     }
     let points = order
         .into_iter()
@@ -198,7 +202,7 @@ fn point(label: String, observations: &[Observation], until: u64) -> Point {
         label,
         n: curve.subjects(),
         events: curve.events(),
-        median_ns: curve.quantile(0.5, Band::LogLog, 0.95).estimate.ns(),
+        median: median(&curve),
         mean_ns: mean.map(|m| m.0),
         mean_se_ns: mean.map(|m| m.1),
         in_time: None,

@@ -70,7 +70,7 @@ fn routes(page: &mut String, model: &ReportModel) {
         for e in &route.expectations {
             let supplier = if route.supplier { " (supplier)" } else { "" };
             let median = e.ttd.quantiles.first();
-            let polled = e.ttd.label.starts_with("upper");
+            let polled = e.ttd.method == Method::KaplanMeierUpperEnds;
             let bound = match median.and_then(|q| q.value) {
                 Some(_) if polled => "≤ ",
                 _ => "",

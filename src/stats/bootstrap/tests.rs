@@ -1,3 +1,5 @@
+//! Blocks are drawn whole, intervals are as wide as they must be, and counting equals refitting.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Turnbull's estimate against exact masses, against Kaplan-Meier, and against its neighbours.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,0 +1,69 @@
+//! A campaign that `demo` and `calibrate` stage against the reference detector: the same code as
+//! `dwell run`, with the rows kept in memory, because they are held against the detector's truth.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dwell_injectors::token::KeyRing;
+
+use super::signals;
+use crate::dispatch::outcome::Assessment;
+use crate::dispatch::plan::Request;
+use crate::dispatch::run::{Observer, Orders, Status};
+use crate::dispatch::session::Session;
+use crate::exit::Failure;
+use crate::ledger::Row;
+
+/// What the campaign left.
+pub(super) struct Done {
+    pub assessment: Assessment,
+    pub rows: Vec<Row>,
+    pub keys: Arc<KeyRing>,
+    pub ledger: PathBuf,
+}
+
+/// Carries out a configuration that the verb itself wrote. `begin` starts what must run during the
+/// campaign, once its schedule is drawn; `say` is the progress line.
+pub(super) fn carry_out<T>(
+    campaign: &Path,
+    verb: &str,
+    begin: impl FnOnce(&Session) -> Result<T, Failure>,
+    say: fn(&Status) -> String,
+) -> Result<(Done, T), Failure> {
+    let config = crate::config::load(campaign).map_err(|e| {
+        Failure::Bug(format!("the configuration that {verb} wrote is refused: {e}"))
+    })?;
+    let ledger = config.ledger.clone();
+    let mut session = Session::prepare(config)?;
+    let orders = Orders::default();
+    signals::install(session.runtime.handle(), &orders)
+        .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
+    session.open(verb)?;
+    let plan = session.plan(&Request::default())?;
+    let begun = begin(&session)?;
+    let mut keeping = Keeping { rows: Vec::new(), say };
+    let result = session.run(plan, false, &orders, &mut keeping);
+    let keys = Arc::clone(&session.keys);
+    session.close()?;
+    eprintln!();
+    if orders.stop.is_ordered() {
+        return Err(Failure::Environment("stopped before it was complete".into()));
+    }
+    Ok((Done { assessment: result?, rows: keeping.rows, keys, ledger }, begun))
+}
+
+/// Keeps the run's rows and shows how it goes.
+struct Keeping {
+    rows: Vec<Row>,
+    say: fn(&Status) -> String,
+}
+
+impl Observer for Keeping {
+    fn rows(&mut self, rows: &[Row]) {
+        self.rows.extend_from_slice(rows);
+    }
+
+    fn status(&mut self, status: &Status) {
+        eprint!("\r{}   ", (self.say)(status));
+    }
+}

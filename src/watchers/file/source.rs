@@ -3,6 +3,10 @@
 //! A position names device, inode and the offset of the first byte of the line that is not finished
 //! yet, with the bytes before it as an anchor. A file whose anchor does not match is another file
 //! (inode reused) or was cut and written anew (copytruncate), even when it is longer than before.
+//!
+//! Every read begins a little before the position and must find there what was read before. A file
+//! that was cut and grew again between two looks would else yield the middle of a foreign line, and the
+//! position that fits the copy made before the cut would be lost.
 
 use std::fs::File;
 use std::io;
@@ -78,6 +82,8 @@ pub(super) struct Open {
     carry: Vec<u8>,
     /// The last bytes before the carry.
     tail: Vec<u8>,
+    /// The last bytes before the next one, whichever line they are of: what a read must find again.
+    edge: Vec<u8>,
     /// True until the end of a line that began before the starting position.
     skip: bool,
     /// Lines handed on in pieces.
@@ -103,12 +109,14 @@ impl Open {
             offset,
             carry: Vec::new(),
             tail: Vec::new(),
+            edge: Vec::new(),
             skip: false,
             cut: 0,
-            chunk: vec![0; CHUNK],
+            chunk: vec![0; ANCHOR + CHUNK],
         };
         let back = offset.min(ANCHOR as u64);
         open.tail = open.read_range(offset - back, back as usize)?;
+        open.edge = open.tail.clone();
         open.skip = start == Start::End && open.tail.last().is_some_and(|b| *b != b'\n');
         Ok(open)
     }
@@ -153,8 +161,8 @@ impl Open {
         if self.file.metadata()?.len() < self.offset {
             return Ok(Shape::Cut);
         }
-        let from = self.line_start() - self.tail.len() as u64;
-        let same = self.read_range(from, self.tail.len())? == self.tail;
+        let from = self.offset - self.edge.len() as u64;
+        let same = self.read_range(from, self.edge.len())? == self.edge;
         Ok(if same { Shape::Same } else { Shape::Cut })
     }
 
@@ -163,11 +171,13 @@ impl Open {
         self.offset = 0;
         self.carry.clear();
         self.tail.clear();
+        self.edge.clear();
         self.skip = false;
     }
 
     /// Hands on every finished line with the stamp of the read that finished it. Returns true at
-    /// the end of the file, false when the budget ran out before.
+    /// the end of the file and where it was cut (see [`Open::shape`]), false when the budget ran out
+    /// before.
     pub fn read(
         &mut self,
         clock: &dyn Clock,
@@ -176,13 +186,15 @@ impl Open {
         let mut spent = 0;
         let mut chunk = std::mem::take(&mut self.chunk);
         let ended = loop {
-            match self.file.read_at(&mut chunk, self.offset) {
-                Ok(0) => break Ok(true),
+            let known = self.edge.len();
+            match self.file.read_at(&mut chunk, self.offset - known as u64) {
+                Ok(n) if n <= known || chunk[..known] != self.edge[..] => break Ok(true),
                 Ok(n) => {
                     let stamp = clock.now();
-                    self.offset += n as u64;
-                    spent += n;
-                    self.take(&chunk[..n], stamp, line);
+                    self.offset += (n - known) as u64;
+                    spent += n - known;
+                    self.edge = chunk[n.saturating_sub(ANCHOR)..n].to_vec();
+                    self.take(&chunk[known..n], stamp, line);
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => break Err(e),
@@ -312,6 +324,21 @@ mod tests {
         std::fs::write(file.path(), b"another text that is longer\n").unwrap();
         assert_eq!(open.shape().unwrap(), Shape::Cut);
         assert!(!open.matches(&place).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_was_cut_and_grew_beyond_the_position_is_not_read_from_its_middle() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(b"one\nha").unwrap();
+        let mut open = Open::at(file.path(), Start::Beginning).unwrap();
+        assert_eq!(lines(&mut open), ["one"]);
+        let before = open.place();
+        // The finished line is the same, what follows is not.
+        std::fs::write(file.path(), b"one\nother\nmore\n").unwrap();
+        assert_eq!(lines(&mut open), Vec::<String>::new());
+        assert_eq!((open.shape().unwrap(), open.place()), (Shape::Cut, before));
+        open.rewind();
+        assert_eq!(lines(&mut open), ["one", "other", "more"]);
     }
 
     #[test]

@@ -44,6 +44,8 @@ fn under_load(rotations: usize, prepare: impl Fn(&Path), rotate: impl Fn(&Path, 
     let written = std::sync::atomic::AtomicUsize::new(0);
     let count = std::thread::scope(|scope| {
         scope.spawn(|| {
+            // A file that was never open and is not there is refused, and not waited for.
+            super::wait_until("a first line", || written.load(Ordering::SeqCst) > 0);
             for number in 0..rotations {
                 rotate(&path, number);
                 let before = written.load(Ordering::SeqCst);

@@ -8,12 +8,17 @@ use std::error::Error;
 use std::time::Instant;
 
 use dwell::stats::bootstrap::{Blocks, Statistic, curve_intervals};
+use dwell::stats::intervals::{Interval, Turnbull};
 use dwell::stats::logrank::{Weight, logrank};
 use dwell::stats::survival::{Curve, Observation};
 
 const RECORD: usize = 10;
 const RESAMPLES: u32 = 1_000;
-const RUNS: usize = 3;
+/// As many as the other side takes; memory is no longer fresh in the middle one, here as there.
+const RUNS: usize = 7;
+/// Of Turnbull's estimate: polled times on as many looks as cells are wanted.
+const POLLED: u64 = 10_000;
+const LOOKS: u64 = 100;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -45,9 +50,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("no interval".into());
     }
 
+    let (few, polled) = polled();
+    let (exact, _) = timed(|| Curve::fit(&few));
+    let (turnbull, estimate) = timed(|| Turnbull::fit(&polled));
+    if !estimate.converged() {
+        return Err("Turnbull's estimate was not reached".into());
+    }
+
     println!(
-        "{{\"fit\": {fitted}, \"logrank\": {compared}, \"bootstrap\": {resampled}, \"steps\": {}, \
+        "{{\"fit\": {fitted}, \"logrank\": {compared}, \"bootstrap\": {resampled}, \
+         \"exact\": {exact}, \"turnbull\": {turnbull}, \"cells\": {}, \"steps\": {}, \
          \"last\": {:?}, \"middle\": {:?}, \"chi2\": {:?}}}",
+        estimate.masses().len(),
         curve.steps().len(),
         last.survival,
         curve.steps()[curve.steps().len() / 2].survival,
@@ -56,7 +70,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The middle of several runs, of which the first touch fresh memory, as the other side's do not.
+/// Times that are all different, and what looks of unlike spacing leave of them; a third is never seen.
+fn polled() -> (Vec<Observation>, Vec<Interval>) {
+    const SECOND: u64 = 1_000_000_000;
+    (0..POLLED)
+        .map(|i| {
+            // Odd steps around a ring meet each place once: spread out, and the same in each run.
+            let time_ns = (i * 7_919 % POLLED) * LOOKS * SECOND / POLLED;
+            let spacing = (1 + i % 5) * SECOND;
+            let lower_ns = time_ns / spacing * spacing;
+            let event = i % 3 != 0;
+            let upper_ns = event.then_some((lower_ns + spacing).min(LOOKS * SECOND));
+            (Observation { time_ns, event }, Interval { lower_ns, upper_ns })
+        })
+        .unzip()
+}
+
+/// The middle of several runs.
 fn timed<T>(work: impl Fn() -> T) -> (f64, T) {
     let mut seconds = Vec::new();
     loop {

@@ -158,36 +158,18 @@ struct Prepared {
 
 impl Prepared {
     fn new(observations: &[Interval]) -> Prepared {
-        let ends: Vec<(u64, u64)> = observations.iter().map(|o| o.ends()).collect();
-        let sorted = |pick: fn(&(u64, u64)) -> u64| {
-            let mut values: Vec<u64> = ends.iter().map(pick).collect();
-            values.sort_unstable();
-            values.dedup();
-            values
-        };
-        let (firsts, lasts) = (sorted(|e| e.0), sorted(|e| e.1));
-        let innermost = innermost(&firsts, &lasts);
-        // Groups are numbered by the cells that they cover.
-        // First cell in the upper half, one behind the last below.
-        let mut keys: Vec<u64> = ends
-            .iter()
-            .map(|(first, last)| {
-                let from = innermost.partition_point(|cell| cell.0 < *first);
-                let to = innermost.partition_point(|cell| cell.1 <= *last);
-                ((from as u64) << 32) | to as u64
-            })
-            .collect();
-        keys.sort_unstable();
-        let groups = keys
+        // Alike observations become one at once: polls of one schedule leave few different ones.
+        let mut ends: Vec<(u64, u64)> = observations.iter().map(|o| o.ends()).collect();
+        ends.sort_unstable();
+        let alike: Vec<(u64, u64, usize)> = ends
             .chunk_by(|a, b| a == b)
-            .filter_map(|alike| Some((alike.first()?, alike.len())))
-            .map(|(key, number)| Group {
-                from: (key >> 32) as usize,
-                to: (key & 0xffff_ffff) as usize,
-                weight: number as f64,
-            })
+            .filter_map(|alike| alike.first().map(|(first, last)| (*first, *last, alike.len())))
             .collect();
-        Prepared { cells: cells(observations, &innermost), groups }
+        let firsts: Vec<u64> = alike.iter().map(|a| a.0).collect();
+        let mut lasts: Vec<u64> = alike.iter().map(|a| a.1).collect();
+        lasts.sort_unstable();
+        let innermost = innermost(&firsts, &lasts);
+        Prepared { cells: cells(observations, &innermost), groups: groups(&alike, &innermost) }
     }
 
     fn solve(&self, effort: solve::Effort) -> solve::Solution {
@@ -206,8 +188,29 @@ impl Prepared {
     }
 }
 
+/// What covers the same cells is one group. `alike` is ascending.
+fn groups(alike: &[(u64, u64, usize)], innermost: &[(u64, u64)]) -> Vec<Group> {
+    let mut covered: Vec<(usize, usize, usize)> = alike
+        .iter()
+        .map(|(first, last, number)| {
+            let from = innermost.partition_point(|cell| cell.0 < *first);
+            let to = innermost.partition_point(|cell| cell.1 <= *last);
+            (from, to, *number)
+        })
+        .collect();
+    covered.sort_unstable();
+    covered
+        .chunk_by(|a, b| (a.0, a.1) == (b.0, b.1))
+        .filter_map(|same| {
+            let (from, to, _) = *same.first()?;
+            let number: usize = same.iter().map(|s| s.2).sum();
+            Some(Group { from, to, weight: number as f64 })
+        })
+        .collect()
+}
+
 /// Innermost intervals as first and last nanosecond: an end with a beginning before it and no other
-/// end between.
+/// end between. Both lists are ascending and may repeat.
 fn innermost(firsts: &[u64], lasts: &[u64]) -> Vec<(u64, u64)> {
     let mut found = Vec::new();
     let (mut begun, mut taken) = (0, 0);

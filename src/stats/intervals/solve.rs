@@ -50,13 +50,16 @@ impl Around {
     fn look(&mut self, groups: &[Group], total: f64) {
         self.gradient.fill(0.0);
         self.curvature.fill(0.0);
+        let one = 1.0 / total;
         for group in groups {
             let probability = (self.below[group.to] - self.below[group.from]).max(SMALLEST);
-            let pull = group.weight / (probability * total);
+            // The only division: it is what a step waits for.
+            let inverse = 1.0 / probability;
+            let pull = group.weight * one * inverse;
             self.gradient[group.from] += pull;
             self.gradient[group.to] -= pull;
-            self.curvature[group.from] += pull / probability;
-            self.curvature[group.to] += pull / probability;
+            self.curvature[group.from] += pull * inverse;
+            self.curvature[group.to] += pull * inverse;
         }
         let mut sum = 0.0;
         for value in &mut self.gradient {

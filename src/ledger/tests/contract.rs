@@ -58,6 +58,12 @@ fn sqlite_holds_the_contract() {
 }
 
 #[test]
+fn a_store_in_memory_holds_the_contract() {
+    let memory = super::memory::Memory::default();
+    holds_the_contract(&|| Box::new(memory.open()));
+}
+
+#[test]
 fn sqlite_refuses_to_alter_or_remove_rows() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l.db");

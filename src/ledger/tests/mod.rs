@@ -1,7 +1,9 @@
-//! Tests of the ledger as a whole; the store's contract is in `contract`, damage in `damage`.
+//! Tests of the ledger as a whole; the store's contract is in `contract`, a second
+//! store that shows it in `memory`, damage in `damage`.
 
 mod contract;
 mod damage;
+mod memory;
 
 use std::ops::ControlFlow;
 use std::path::Path;

@@ -17,7 +17,7 @@ use super::outcome::Fold;
 use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
 use crate::config::checked::{Config, EntersAt, Response, Route};
 use crate::exit::Failure;
-use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, WatcherPlan};
+use crate::ledger::{Batch, ExpectationPlan, RoutePlan, Row, RunStarted, WatcherPlan, Withdrawn};
 use crate::schedule::{self, Caps, Demand, QuietPlan};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -204,6 +204,26 @@ fn route_plan(
     })
 }
 
+/// The run's row, and withdrawals of the slots for which its window has no room.
+pub(super) fn begun(row: &RunStarted, planned: &[PlannedCanary]) -> Batch {
+    let mut rows = vec![Row::Run(Box::new(row.clone()))];
+    for (route, plan) in (0u32..).zip(&row.routes) {
+        let placed = planned.iter().filter(|p| p.route == route).count() as u32;
+        if placed < plan.planned {
+            rows.push(Row::Withdrawn(Withdrawn {
+                at: row.at,
+                run: row.run,
+                route,
+                slot_from: placed,
+                slots: plan.planned - placed,
+                canary: None,
+                reason: schedule::MIN_GAP.to_owned(),
+            }));
+        }
+    }
+    Batch { rows, ..Batch::default() }
+}
+
 fn enters_at(place: EntersAt) -> &'static str {
     match place {
         EntersAt::Sensor => "sensor",
@@ -309,7 +329,7 @@ impl Renderer for RecipeRenderer {
         match render(&self.recipe, &input) {
             Ok(rendered) => Ok(rendered.events),
             Err(error @ RenderError::OutsideHours { .. }) => {
-                Err(Refusal::Withdraw(error.to_string()))
+                Err(Refusal::Withdraw(format!("{}: {error}", schedule::OUTSIDE_HOURS)))
             }
             Err(error) => Err(Refusal::Fail(error.to_string())),
         }

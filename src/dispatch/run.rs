@@ -24,10 +24,13 @@ use sha2::{Digest, Sha256};
 
 use super::departures::{Departure, Gate, GateHandle};
 use super::outcome::{Assessment, Fold, Outcome};
+use super::plan::begun;
 use super::watching::{WatchEnvironment, WatcherParts, Watching};
 use crate::exit::Failure;
 use crate::ledger::{Batch, Control, Ended, Intent, Row, RunStarted, Withdrawn};
-use crate::schedule::{CapRefusal, Caps, KillSwitch, QuietPlan, Stop};
+use crate::schedule::{
+    CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps, KillSwitch, QUIET_HOURS, QuietPlan, Stop,
+};
 
 /// Renders a route's canaries. Pure: the same canary and instant give the same bytes.
 pub trait Renderer: Send {
@@ -149,7 +152,7 @@ pub fn carry_out(
     observer: &mut dyn Observer,
 ) -> Result<Assessment, Failure> {
     let committed = shared.ledger.subscribe();
-    shared.ledger.append(one(Row::Run(Box::new(parts.row.clone())))).wait()?;
+    shared.ledger.append(begun(&parts.row, &parts.planned)).wait()?;
     let watchers = std::mem::take(&mut parts.watchers);
     let mut watching = Watching::start(watchers, shared)?;
     watching.wait_ready()?;
@@ -343,13 +346,13 @@ impl Run<'_> {
 
     fn forbidden(&mut self, planned: &PlannedCanary, due: &Stamp) -> Option<&'static str> {
         if self.parts.quiet.is_quiet(due.wall_ns) {
-            return Some("quiet hours");
+            return Some(QUIET_HOURS);
         }
         let route = self.parts.routes.get_mut(planned.route as usize)?;
         match route.caps.admit(due.wall_ns) {
             Ok(()) => None,
-            Err(CapRefusal::Hour) => Some("cap per hour"),
-            Err(CapRefusal::Day) => Some("cap per day"),
+            Err(CapRefusal::Hour) => Some(CAP_PER_HOUR),
+            Err(CapRefusal::Day) => Some(CAP_PER_DAY),
         }
     }
 
@@ -471,7 +474,7 @@ impl Run<'_> {
 
     fn status(&self) -> Status {
         let mut status = Status {
-            planned: self.parts.planned.len() as u64,
+            planned: self.parts.row.routes.iter().map(|r| u64::from(r.planned)).sum(),
             injecting: self.next < self.parts.planned.len(),
             ..Status::default()
         };

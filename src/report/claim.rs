@@ -7,7 +7,11 @@
 //! - a [`crate::ledger::ClaimRow`], written by `dwell plan --record` before the campaign's first
 //!   canary: judged on the first n by submission, whatever comes after;
 //! - else the one run of the campaign: its row, written before any canary, says how many are planned,
-//!   and m is the largest number that so many carry. It is judged when the last of them is.
+//!   and m is the largest number that so many carry. Only what the schedule withdraws by itself (caps,
+//!   quiet hours, `min_gap`) makes n smaller. It is judged when the last of them is.
+//!
+//! A run that is stopped keeps its n: whoever stops while it looks good has not sent what the claim
+//! is about, and it stays undecided. So it does after a kill switch and a crash.
 //!
 //! A campaign that grew by further runs, or a record after the fact, fixes nothing: the claim is
 //! refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
@@ -15,11 +19,14 @@
 //! Each claim is carried only at its worse end: undecided canaries count as misses, and those whose
 //! delivery is proven must carry it alone.
 
+use std::collections::BTreeSet;
+
 use super::build::rfc3339;
 use super::model::ClaimReport;
 use super::words::{duration, percent};
 use crate::dispatch::outcome::{CanaryView, Delivery, FixedClaim, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
+use crate::schedule::is_beforehand;
 use crate::stats::planning::{canaries_needed, misses_allowed};
 
 /// What was fixed.
@@ -32,8 +39,6 @@ struct Terms {
     confidence: f64,
     /// Why nothing is said at all.
     refused: Option<String>,
-    /// Canaries that may still come before it can be judged.
-    waiting: bool,
 }
 
 /// What became of the canaries that count.
@@ -64,12 +69,31 @@ pub(super) fn judge(
     let afterwards = view.claims.iter().rfind(|c| c.row.expectation == plan.name);
     let terms = match (recorded.or(afterwards), plan.confidence) {
         (Some(claim), _) => of_record(claim, plan),
-        (None, Some(confidence)) => of_run(view, plan, confidence, eligible.len() as u64),
+        (None, Some(confidence)) => of_run(view, plan, confidence),
         (None, None) => return None,
     };
     let first = usize::try_from(terms.n).unwrap_or(usize::MAX);
     let tally = tally(eligible.iter().take(first));
-    Some(report(&terms, &tally, plan))
+    Some(report(&terms, &tally, plan, &unsent(view, terms.n)))
+}
+
+/// Canaries of these n that were not sent, and why, where a stop or a crash withdrew them.
+#[derive(Default)]
+struct Unsent {
+    number: u64,
+    words: String,
+}
+
+fn unsent(view: &RouteView, n: u64) -> Unsent {
+    let sent = view.canaries.len() as u64;
+    let stops = || view.withdrawn.iter().filter(|w| !is_beforehand(&w.reason));
+    let number = stops().map(|w| u64::from(w.slots)).sum::<u64>().min(n.saturating_sub(sent));
+    if number == 0 {
+        return Unsent::default();
+    }
+    let reasons: BTreeSet<&str> = stops().map(|w| w.reason.as_str()).collect();
+    let reasons = reasons.into_iter().collect::<Vec<_>>().join(", ");
+    Unsent { number, words: format!(", stopped at {sent} of {n} planned ({reasons})") }
 }
 
 fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
@@ -95,13 +119,12 @@ fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
         quantile: row.quantile,
         confidence: row.confidence,
         refused,
-        waiting: false,
     }
 }
 
-fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64, eligible: u64) -> Terms {
-    let injected = view.canaries.len() as u64;
-    let n = injected.max(view.planned.saturating_sub(view.withdrawn_total()));
+fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64) -> Terms {
+    let scheduled = view.withdrawn.iter().filter(|w| is_beforehand(&w.reason));
+    let n = view.planned.saturating_sub(scheduled.map(|w| u64::from(w.slots)).sum());
     let more = match view.runs {
         0 | 1 => None,
         runs => Some(format!(
@@ -121,7 +144,6 @@ fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64, eligible: u
         quantile: plan.share,
         confidence,
         refused: more.or(too_few),
-        waiting: eligible < n,
     }
 }
 
@@ -139,7 +161,7 @@ fn tally<'a>(first: impl Iterator<Item = &'a (&'a CanaryView, &'a Verdict)>) -> 
     tally
 }
 
-fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
+fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan, unsent: &Unsent) -> ClaimReport {
     let alone = || {
         tally.proven == tally.judged
             || canaries_needed(terms.quantile, terms.confidence, tally.not_in_time)
@@ -149,7 +171,7 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
         "refused"
     } else if tally.not_in_time > terms.m {
         "not carried"
-    } else if terms.waiting || tally.judged < terms.n {
+    } else if tally.judged < terms.n {
         "undecided"
     } else if tally.not_in_time + tally.open <= terms.m && alone() {
         "carried"
@@ -169,8 +191,9 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
     let words = match &terms.refused {
         Some(why) => format!("claim of {about} refused: {why}"),
         None => format!(
-            "planned n {}, m {} ({fixed}): claim of {about} {state}; {} judged, {} not in time, {} open",
-            terms.n, terms.m, tally.judged, tally.not_in_time, tally.open
+            "planned n {}, m {} ({fixed}): claim of {about} {state}{}; {} judged, {} not in time, \
+             {} open",
+            terms.n, terms.m, unsent.words, tally.judged, tally.not_in_time, tally.open
         ),
     };
     ClaimReport {
@@ -181,6 +204,7 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan) -> ClaimReport {
         quantile: terms.quantile,
         within_ns: plan.deadline_ns,
         confidence: terms.confidence,
+        never_sent: unsent.number,
         judged: tally.judged,
         not_in_time: tally.not_in_time,
         open: tally.open,

@@ -327,6 +327,8 @@ pub struct ClaimReport {
     pub within_ns: u64,
     /// Its confidence.
     pub confidence: f64,
+    /// Canaries of these n that were never sent because the run was stopped or crashed.
+    pub never_sent: u64,
     /// Canaries of these n that are old enough to be judged.
     pub judged: u64,
     /// Of those, surely not in time.

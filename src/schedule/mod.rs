@@ -14,6 +14,8 @@
 //!
 //! - Instants are ascending and inside the window, except where `min_gap` pushes one out: then it is
 //!   dropped from the plan's tail and the caller withdraws it.
+//! - What the schedule withdraws stands before any result does: [`is_beforehand`] tells such reasons
+//!   from a stop or a crash, after which nobody may count what is left as what was planned.
 //! - An instant that was missed is sent late and its lateness kept; it is never re-timed.
 //! - Caps are finite and count canaries of earlier runs in the same ledger too.
 
@@ -34,6 +36,24 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
 use crate::config::checked::Arrivals;
+
+/// Why a slot is withdrawn: quiet hours.
+pub const QUIET_HOURS: &str = "quiet hours";
+/// The cap per hour.
+pub const CAP_PER_HOUR: &str = "cap per hour";
+/// The cap per day.
+pub const CAP_PER_DAY: &str = "cap per day";
+/// `min_gap` pushed it out of the window.
+pub const MIN_GAP: &str = "no room in the window beside min_gap";
+/// The recipe makes sense at other hours only; details follow in the same reason.
+pub const OUTSIDE_HOURS: &str = "outside the recipe's hours";
+
+/// True when a withdrawal's reason is the schedule's own: it follows from the configuration, the seed
+/// and the start, and nothing that a canary showed can have moved it.
+pub fn is_beforehand(reason: &str) -> bool {
+    [QUIET_HOURS, CAP_PER_HOUR, CAP_PER_DAY, MIN_GAP].contains(&reason)
+        || reason.starts_with(OUTSIDE_HOURS)
+}
 
 /// One planned canary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -287,6 +287,46 @@ fn the_kill_switch_acts_within_a_second_and_nothing_is_forgotten() {
 }
 
 #[test]
+fn a_run_that_was_stopped_early_carries_no_claim() {
+    let more = "arrivals = \"poisson\"";
+    let site = Site::new(&Setup { count: 40, window: "3s", more, ..Setup::default() });
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let config = config.replace("count = 40\n", "count = 40\nmin_gap = \"75ms\"\n");
+    std::fs::write(site.path("dwell.toml"), config).unwrap();
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let mut child = site.start(&["run"]);
+    wait_until("enough to carry a claim of their own", || lines(&site.path("auth.log")) >= 70);
+    assert_eq!(site.dwell(&["stop"]).status.code(), Some(0));
+    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    let ended = child.wait().unwrap();
+    let (outcomes, model) = site.outcomes();
+    let sent = outcomes["detected"];
+    assert!((70..400).contains(&sent), "{sent}");
+    let claim = &model["routes"][0]["expectations"][0]["claim"];
+    assert_eq!((&claim["state"], &claim["n"]), (&"undecided".into(), &400.into()), "{claim}");
+    assert_eq!(claim["never_sent"], 400 - sent);
+    let words = format!("stopped at {sent} of 400 planned (kill switch)");
+    assert!(claim["words"].as_str().unwrap().contains(&words), "{claim}");
+    assert_eq!((ended.code(), site.dwell(&["report"]).status.code()), (Some(4), Some(4)), "{said}");
+}
+
+#[test]
+fn slots_without_room_are_withdrawn_before_the_first_canary() {
+    let site = Site::new(&Setup { count: 40, window: "3s", ..Setup::default() });
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let config = config.replace("count = 40\n", "count = 40\nmin_gap = \"500ms\"\n");
+    std::fs::write(site.path("dwell.toml"), config).unwrap();
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let (outcomes, model) = site.outcomes();
+    let reason = "no room in the window beside min_gap";
+    let withdrawn = model["routes"][0]["withdrawn"][reason].as_u64().unwrap();
+    assert_eq!(outcomes["detected"] + withdrawn, 40);
+    assert!((1..20).contains(&withdrawn), "{withdrawn}");
+}
+
+#[test]
 fn the_first_signal_stops_injecting_and_the_second_leaves() {
     let setup = Setup { count: 200, window: "20s", deadline: "20s", ..Setup::default() };
     let site = Site::new(&setup);

@@ -295,3 +295,43 @@ fn a_campaign_that_grew_fixed_nothing() {
     assert_eq!(two.objective, "undecided");
     assert!(two.objective_words.contains("not fixed before its 2 runs"), "{}", two.objective_words);
 }
+
+/// Eighty seen and 320 withdrawn for that reason, of 400 planned.
+fn withdrawn_after_eighty(reason: &str) -> crate::report::model::ExpectationReport {
+    use super::ledger::{model_of, rows};
+    let mut fates = vec![Fate::Seen(1.0); 80];
+    fates.resize(400, Fate::Withdrawn);
+    let route = Route { share: 0.95, confidence: Some(0.95), ..Route::new("r", &fates) };
+    let mut all = rows(&[route], "c");
+    for row in &mut all {
+        if let crate::ledger::Row::Withdrawn(row) = row {
+            row.reason = reason.to_owned();
+        }
+    }
+    expectation(&model_of(&all)).clone()
+}
+
+#[test]
+fn whoever_stops_when_it_looks_good_has_not_sent_what_was_planned() {
+    for reason in ["kill switch", "signal", "crash", "anything else"] {
+        let e = withdrawn_after_eighty(reason);
+        let claim = e.claim.unwrap();
+        assert_eq!((e.objective.as_str(), claim.state.as_str()), ("undecided", "undecided"));
+        assert_eq!((claim.n, claim.m, claim.judged, claim.never_sent), (400, 12, 80, 320));
+        let words = format!("stopped at 80 of 400 planned ({reason})");
+        assert!(claim.words.contains(&words), "{}", claim.words);
+    }
+    // What the schedule withdraws stands beforehand: no result can have moved it.
+    for reason in [
+        crate::schedule::QUIET_HOURS,
+        crate::schedule::CAP_PER_DAY,
+        crate::schedule::CAP_PER_HOUR,
+        crate::schedule::MIN_GAP,
+        "outside the recipe's hours: recipe r is meant for 09:00-17:00 (UTC), not for 08:00",
+    ] {
+        let e = withdrawn_after_eighty(reason);
+        let claim = e.claim.unwrap();
+        assert_eq!((e.objective.as_str(), claim.state.as_str()), ("met", "carried"), "{reason}");
+        assert_eq!((claim.n, claim.m, claim.never_sent), (80, 0, 0));
+    }
+}

@@ -30,7 +30,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let request = Request { routes: vec![args.route], probe: true, ..Request::default() };
     let plan = session.plan(&request)?;
     let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
+    signals::install(session.runtime.handle(), &orders, signals::STOPS)
         .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
     if let Some(route) = plan.row.routes.first() {
         eprintln!("{} -> {}", route.recipe, route.target);

@@ -21,13 +21,15 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts to show `total` steps.
+    /// Starts to show `total` steps; 0 where nobody knows how many.
     pub fn new(total: u64) -> Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(total);
-            if let Ok(style) =
-                ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} (ends in {eta})")
-            {
+            let template = match total {
+                0 => "{spinner} {msg}",
+                _ => "{bar:30} {pos}/{len} {msg} (ends in {eta})",
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style);
             }
             bar
@@ -46,7 +48,10 @@ impl Progress {
             }
             None if self.said.is_none_or(|said| said.elapsed() >= EVERY) => {
                 self.said = Some(Instant::now());
-                eprintln!("{done}/{} {message}", self.total);
+                match self.total {
+                    0 => eprintln!("{message}"),
+                    total => eprintln!("{done}/{total} {message}"),
+                }
             }
             None => {}
         }

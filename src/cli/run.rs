@@ -51,14 +51,16 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let plan = session.plan(&request)?;
     announce(&plan);
     let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
+    signals::install(session.runtime.handle(), &orders, signals::STOPS)
         .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
     let mut observer = Shown::new(plan.planned.len() as u64);
     let assessment = session.run(plan, args.until_horizon, &orders, &mut observer);
     observer.finish();
     let ledger = session.config.ledger.clone();
+    // Closed before anything is said, also about a failure: watchers and ledger first come to rest.
+    let closed = session.close();
     let campaign = assessment?.campaign;
-    session.close()?;
+    closed?;
     print(&ledger, &campaign, global)
 }
 
@@ -153,12 +155,14 @@ impl Observer for Shown {
             .map(|t| format!("{t:.0}"))
             .unwrap_or_default();
         let doing = if status.injecting { "injecting" } else { "watching" };
-        let message = format!(
-            "{doing}: {} injected, {} withdrawn; {}; decided by {until}",
-            status.injected,
-            status.withdrawn,
-            counts(&status.outcomes)
-        );
+        let mut message =
+            format!("{doing}: {} injected, {} withdrawn", status.injected, status.withdrawn);
+        if status.injected > 0 {
+            message.push_str(&format!("; {}", counts(&status.outcomes)));
+        }
+        if status.injecting || status.pending > 0 {
+            message.push_str(&format!("; decided by {until}"));
+        }
         if let Some(progress) = &mut self.progress {
             progress.set(status.injected + status.withdrawn, &message);
         }

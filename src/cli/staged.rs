@@ -36,7 +36,7 @@ pub(super) fn carry_out<T>(
     let ledger = config.ledger.clone();
     let mut session = Session::prepare(config)?;
     let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
+    signals::install(session.runtime.handle(), &orders, signals::STOPS)
         .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
     session.open(verb)?;
     let plan = session.plan(&Request::default())?;
@@ -44,12 +44,14 @@ pub(super) fn carry_out<T>(
     let mut keeping = Keeping { rows: Vec::new(), say };
     let result = session.run(plan, false, &orders, &mut keeping);
     let keys = Arc::clone(&session.keys);
-    session.close()?;
+    let closed = session.close();
     eprintln!();
+    let assessment = result?;
+    closed?;
     if orders.stop.is_ordered() {
         return Err(Failure::Environment("stopped before it was complete".into()));
     }
-    Ok((Done { assessment: result?, rows: keeping.rows, keys, ledger }, begun))
+    Ok((Done { assessment, rows: keeping.rows, keys, ledger }, begun))
 }
 
 /// Keeps the run's rows and shows how it goes.

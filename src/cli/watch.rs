@@ -1,9 +1,10 @@
-//! `dwell watch`: goes on watching what is outstanding, injecting nothing.
+//! `dwell watch`: goes on watching what is outstanding, of whatever campaign, injecting nothing.
 
-use super::run::Shown;
+use super::progress::Progress;
 use super::{Global, signals};
 use crate::config;
-use crate::dispatch::run::Orders;
+use crate::dispatch::keep::Outstanding;
+use crate::dispatch::run::{Observer, Orders};
 use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure};
 
@@ -17,21 +18,58 @@ pub fn run(_args: Args, global: &Global) -> Result<Exit, Failure> {
     let config =
         config::load_for_reading(&global.config).map_err(|e| Failure::User(e.to_string()))?;
     let mut session = Session::prepare(config)?;
-    session.open("watch")?;
-    let orders = Orders::default();
-    signals::install(session.runtime.handle(), &orders)
-        .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
-    let mut observer = Shown::new(0);
-    let assessment = session.watch(&orders, &mut observer);
-    observer.finish();
-    let ledger = session.config.ledger.clone();
-    let assessment = assessment?;
-    session.close()?;
-    match assessment {
-        Some(assessment) => super::run::print(&ledger, &assessment.campaign, global),
-        None => Err(Failure::User(
+    let Some(latest) = session.fold.latest_campaign() else {
+        return Err(Failure::User(
             "the ledger holds no run yet: there is nothing to watch; start one with `dwell run`"
                 .to_owned(),
-        )),
+        ));
+    };
+    session.open("watch")?;
+    let mut campaigns: Vec<String> =
+        session.outstanding().into_iter().map(|left| left.campaign).collect();
+    campaigns.dedup();
+    let watched = if campaigns.is_empty() {
+        eprintln!("nothing is outstanding: every horizon has passed or every canary was seen");
+        campaigns.push(latest);
+        Ok(())
+    } else {
+        watch(&mut session)
+    };
+    let ledger = session.config.ledger.clone();
+    let closed = session.close();
+    watched?;
+    closed?;
+    let mut exit = Exit::Met;
+    for campaign in &campaigns {
+        exit = exit.worst(super::run::print(&ledger, campaign, global)?);
+    }
+    Ok(exit)
+}
+
+fn watch(session: &mut Session) -> Result<(), Failure> {
+    let orders = Orders::default();
+    signals::install(session.runtime.handle(), &orders, signals::ENDS)
+        .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
+    let mut observer = Left { progress: Progress::new(0) };
+    let result = session.watch(&orders, &mut observer);
+    observer.progress.finish();
+    result
+}
+
+/// Shows on stderr what is left.
+struct Left {
+    progress: Progress,
+}
+
+impl Observer for Left {
+    fn outstanding(&mut self, left: &[Outstanding]) {
+        let canaries: u64 = left.iter().map(|l| l.canaries).sum();
+        let until = left.iter().map(|l| l.until).max().unwrap_or_default();
+        let until = jiff::Timestamp::from_nanosecond(i128::from(until)).unwrap_or_default();
+        let message = match canaries {
+            0 => "nothing is outstanding any more".to_owned(),
+            n => format!("watching: {n} outstanding, alerts may come until {until:.0}"),
+        };
+        self.progress.set(0, &message);
     }
 }

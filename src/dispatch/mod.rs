@@ -3,11 +3,13 @@
 //! - [`plan`]: from a configuration to the canaries of a run.
 //! - [`session`]: what `run`, `watch` and `probe` open in common.
 //! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
+//! - [`keep`]: going on watching what earlier runs left outstanding.
 //! - [`watching`]: watchers on threads of their own.
 //! - [`story`]: the whole story of one canary.
 //! - [`outcome`]: the pure fold of rows to outcomes that every report rests on.
 
 mod departures;
+pub mod keep;
 pub mod outcome;
 pub mod plan;
 pub mod run;

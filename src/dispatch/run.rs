@@ -23,6 +23,7 @@ use dwell_injectors::token::{Epoch, TokenId};
 use sha2::{Digest, Sha256};
 
 use super::departures::{Departure, Gate, GateHandle};
+use super::keep::Outstanding;
 use super::outcome::{Assessment, Fold, Outcome};
 use super::plan::begun;
 use super::watching::{WatchEnvironment, WatcherParts, Watching};
@@ -119,8 +120,10 @@ pub struct Status {
 pub trait Observer {
     /// Rows as they become durable.
     fn rows(&mut self, _rows: &[Row]) {}
-    /// About once a second.
+    /// About once a second, of a run.
     fn status(&mut self, _status: &Status) {}
+    /// About once a second, while nothing is injected and earlier runs are watched.
+    fn outstanding(&mut self, _left: &[Outstanding]) {}
 }
 
 /// An observer that looks away.
@@ -138,14 +141,19 @@ pub struct Orders {
     pub leave: Stop,
 }
 
-const TICK: Duration = Duration::from_millis(100);
-const STATUS_EVERY: Duration = Duration::from_secs(1);
+/// Why a canary is withdrawn, and how a run ended, when something failed.
+const FAILED: &str = "failed";
+pub(super) const TICK: Duration = Duration::from_millis(100);
+pub(super) const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// A wall clock that moves this far against boot time has stepped.
 const STEP_NS: i64 = 100_000_000;
 
 /// Carries out a run. The fold holds the ledger's earlier rows and takes the new ones.
+///
+/// A run that fails is ended in the ledger as well: what had not left is withdrawn, and the next
+/// process finds nothing open.
 pub fn carry_out(
-    mut parts: RunParts,
+    parts: RunParts,
     shared: &WatchEnvironment,
     orders: &Orders,
     fold: &mut Fold,
@@ -153,16 +161,7 @@ pub fn carry_out(
 ) -> Result<Assessment, Failure> {
     let committed = shared.ledger.subscribe();
     shared.ledger.append(begun(&parts.row, &parts.planned)).wait()?;
-    let watchers = std::mem::take(&mut parts.watchers);
-    let mut watching = Watching::start(watchers, shared)?;
-    watching.wait_ready()?;
-    let kill_switch = KillSwitch::watch(&parts.kill_switch, orders.stop.clone()).map_err(|e| {
-        Failure::Environment(format!("cannot start the thread of the kill switch: {e}"))
-    })?;
-    let gates = start_gates(&mut parts, shared, orders)?;
-    // Readiness took time: the window begins now, and no canary is late because a watcher was slow.
-    let now = shared.clock.now();
-    let starts = if now.since(&parts.row.starts).ns > 0 { now } else { parts.row.starts };
+    let starts = parts.row.starts;
     let mut run = Run {
         parts,
         shared,
@@ -176,63 +175,13 @@ pub fn carry_out(
         status_cost: Duration::ZERO,
         wall_offset: None,
     };
-    let injected = run.inject(&gates, &mut watching);
-    for gate in gates.into_values() {
-        gate.finish()?;
+    if let Err(failure) = run.conduct() {
+        run.give_up(&failure);
+        return Err(failure);
     }
-    injected?;
-    drop(kill_switch);
-    run.wait_decided(&mut watching)?;
-    let reason = run.reason();
-    watching.stop()?;
-    let ended = Ended { at: shared.clock.now(), run: run.parts.row.run, reason };
-    shared.ledger.append(one(Row::Ended(ended))).wait()?;
-    run.take_rows();
     let number = run.parts.row.run;
     run.assessment(number)
         .ok_or_else(|| Failure::Bug("a run that was recorded cannot be assessed".to_owned()))
-}
-
-/// Watches what is outstanding of earlier runs; injects nothing. `None` when nothing was ever run.
-pub fn keep_watching(
-    watchers: Vec<WatcherParts>,
-    shared: &WatchEnvironment,
-    orders: &Orders,
-    fold: &mut Fold,
-    observer: &mut dyn Observer,
-) -> Result<Option<Assessment>, Failure> {
-    let committed = shared.ledger.subscribe();
-    let mut watching = Watching::start(watchers, shared)?;
-    watching.wait_ready()?;
-    let mut last_status = Instant::now() - STATUS_EVERY;
-    let result = loop {
-        while let Ok(rows) = committed.try_recv() {
-            rows.iter().for_each(|row| fold.apply(row));
-            observer.rows(&rows);
-        }
-        watching.failed()?;
-        let now = fold.place(&shared.clock.now()).max(fold.cut());
-        let Some(assessment) = fold.assess_at(None, now) else { break None };
-        let (outstanding, until) = assessment.outstanding();
-        if last_status.elapsed() >= STATUS_EVERY {
-            let status = Status {
-                pending: outstanding,
-                decided_by_ns: until.unwrap_or(now),
-                ..Status::default()
-            };
-            observer.status(&status);
-            last_status = Instant::now();
-        }
-        if outstanding == 0 || orders.stop.is_ordered() {
-            break Some(assessment);
-        }
-        if let Ok(rows) = committed.recv_timeout(TICK * 5) {
-            rows.iter().for_each(|row| fold.apply(row));
-            observer.rows(&rows);
-        }
-    };
-    watching.stop()?;
-    Ok(result)
 }
 
 fn start_gates(
@@ -282,6 +231,59 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// From the watchers' start to the row that ends the run.
+    fn conduct(&mut self) -> Result<(), Failure> {
+        let watchers = std::mem::take(&mut self.parts.watchers);
+        let mut watching = Watching::start(watchers, self.shared)?;
+        watching.wait_ready(&self.orders.stop)?;
+        let stop = self.orders.stop.clone();
+        let kill_switch = KillSwitch::watch(&self.parts.kill_switch, stop).map_err(|e| {
+            Failure::Environment(format!("cannot start the thread of the kill switch: {e}"))
+        })?;
+        let gates = start_gates(&mut self.parts, self.shared, self.orders)?;
+        // Readiness took time: the window begins now, and no canary is late because a watcher was slow.
+        let now = self.shared.clock.now();
+        if now.since(&self.starts).ns > 0 {
+            self.starts = now;
+        }
+        let injected = self.inject(&gates, &mut watching);
+        if injected.is_err() {
+            // Without watchers nothing more should leave, what is queued already least of all.
+            self.orders.stop.order(FAILED);
+        }
+        for gate in gates.into_values() {
+            gate.finish()?;
+        }
+        injected?;
+        drop(kill_switch);
+        self.wait_decided(&mut watching)?;
+        let reason = self.reason();
+        watching.stop()?;
+        self.end(reason)
+    }
+
+    fn end(&mut self, reason: String) -> Result<(), Failure> {
+        let ended = Ended { at: self.shared.clock.now(), run: self.parts.row.run, reason };
+        self.shared.ledger.append(one(Row::Ended(ended))).wait()?;
+        self.take_rows();
+        Ok(())
+    }
+
+    /// Withdraws what has not left and ends the run, as far as the ledger still takes it.
+    fn give_up(&mut self, failure: &Failure) {
+        let left = self.parts.planned.get(self.next..).unwrap_or_default();
+        let rows = left.iter().map(|p| self.withdrawal(p.route, p.slot, 1, FAILED)).collect();
+        self.next = self.parts.planned.len();
+        let withdrawn = self.shared.ledger.append(Batch { rows, ..Batch::default() }).wait();
+        let ended = match withdrawn {
+            Ok(_) => self.end(format!("{FAILED}: {failure}")),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(also) = ended {
+            tracing::debug!(%also, "the run is left open for the next start");
+        }
+    }
+
     /// Commits intents ahead and hands the canaries to their injectors, until none is left.
     fn inject(
         &mut self,
@@ -532,7 +534,10 @@ impl Run<'_> {
 
     fn decided(&self) -> bool {
         match self.assessment(self.parts.row.run) {
-            Some(assessment) if self.parts.until_horizon => assessment.outstanding().0 == 0,
+            // The horizon may pass before the look that decides.
+            Some(assessment) if self.parts.until_horizon => {
+                assessment.outstanding().0 == 0 && assessment.pending() == 0
+            }
             // Not before the last deadline: stopping once enough was seen would choose the
             // denominator of the share by its outcome.
             Some(assessment) => {

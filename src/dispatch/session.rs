@@ -13,9 +13,10 @@ use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::KeyRing;
 
+use super::keep::{self, Outstanding, keep_watching};
 use super::outcome::{Assessment, Fold};
 use super::plan::{self, Plan, Request, Sources, build_injector};
-use super::run::{Observer, Orders, RunParts, carry_out, keep_watching};
+use super::run::{Observer, Orders, RunParts, carry_out};
 use super::watching::{WatchEnvironment, WatcherParts};
 use crate::calibration;
 use crate::config::checked::Config;
@@ -142,12 +143,14 @@ impl Session {
         carry_out(parts, &shared, orders, &mut self.fold, observer)
     }
 
+    /// What of all campaigns may still be seen.
+    pub fn outstanding(&self) -> Vec<Outstanding> {
+        let now = self.fold.place(&self.clock.now()).max(self.fold.cut());
+        keep::outstanding(&self.fold, now)
+    }
+
     /// Goes on watching what is outstanding; injects nothing.
-    pub fn watch(
-        &mut self,
-        orders: &Orders,
-        observer: &mut dyn Observer,
-    ) -> Result<Option<Assessment>, Failure> {
+    pub fn watch(&mut self, orders: &Orders, observer: &mut dyn Observer) -> Result<(), Failure> {
         let ledger = self.writer()?;
         let watchers = self.watcher_parts()?;
         let shared = self.shared(&ledger)?;
@@ -190,14 +193,17 @@ impl Session {
     /// canary reached is found by any of them.
     fn watcher_parts(&self) -> Result<Vec<WatcherParts>, Failure> {
         let reader = Reader::open(&self.config.ledger)?;
-        let (outstanding, _) =
-            self.fold.assess(None).map_or((0, None), |assessment| assessment.outstanding());
+        // With nothing outstanding, in any campaign, the past cannot matter.
+        let anew = self.outstanding().is_empty();
         let mut parts = Vec::new();
         for (name, entry) in &self.config.watchers {
-            // With nothing outstanding the past cannot matter: start at the present end.
-            let cursor = if outstanding > 0 { reader.cursor(name)? } else { None };
-            let watcher = self.build_watcher(name)?;
-            parts.push(WatcherParts { name: name.clone(), stage: entry.stage, watcher, cursor });
+            parts.push(WatcherParts {
+                name: name.clone(),
+                stage: entry.stage,
+                watcher: self.build_watcher(name)?,
+                cursor: reader.cursor(name)?,
+                anew,
+            });
         }
         Ok(parts)
     }

@@ -1,5 +1,8 @@
 //! Running watchers: one thread each, started before anything is injected and stopped after the
 //! last decision.
+//!
+//! Their threads use the session's runtime. Whatever ends a run, an error too, they have therefore
+//! returned, or have had their time to, before [`Watching`] is gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +13,9 @@ use dwell_injectors::stamp::Clock;
 use crate::exit::Failure;
 use crate::ledger::{Ledger, Stage};
 use crate::matching::Scanner;
-use crate::watchers::{WatchContext, WatchError, Watcher};
+use crate::report::escape::terminal;
+use crate::schedule::Stop;
+use crate::watchers::{Trouble, WatchContext, WatchError, Watcher};
 
 /// A watcher that is ready to be started.
 pub struct WatcherParts {
@@ -20,8 +25,10 @@ pub struct WatcherParts {
     pub stage: Stage,
     /// The watcher itself.
     pub watcher: Box<dyn Watcher>,
-    /// Where to go on; `None` starts at the present end.
+    /// What the last one left; see [`WatchContext::cursor`].
     pub cursor: Option<String>,
+    /// Start at the present end; see [`WatchContext::anew`].
+    pub anew: bool,
 }
 
 /// What all watchers share.
@@ -47,6 +54,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 struct Running {
     name: String,
     ready: Arc<AtomicBool>,
+    trouble: Trouble,
     thread: Option<std::thread::JoinHandle<Result<(), WatchError>>>,
 }
 
@@ -63,16 +71,19 @@ impl Watching {
         let mut watching = Watching { running: Vec::new(), stop: Arc::clone(&stop) };
         for part in parts {
             let ready = Arc::new(AtomicBool::new(false));
+            let trouble = Trouble::default();
             let context = WatchContext {
                 name: part.name.clone(),
                 stage: part.stage,
                 config_digest: shared.config_digest.clone(),
                 ledger: shared.ledger.clone(),
                 cursor: part.cursor,
+                anew: part.anew,
                 clock: Arc::clone(&shared.clock),
                 scanner: Arc::clone(&shared.scanner),
                 stop: Arc::clone(&stop),
                 ready: Arc::clone(&ready),
+                trouble: trouble.clone(),
                 runtime: shared.runtime.clone(),
             };
             let watcher = part.watcher;
@@ -80,29 +91,33 @@ impl Watching {
                 .name(format!("watch-{}", part.name))
                 .spawn(move || watcher.run(context))
                 .map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))?;
-            watching.running.push(Running { name: part.name, ready, thread: Some(thread) });
+            let thread = Some(thread);
+            watching.running.push(Running { name: part.name, ready, trouble, thread });
         }
         Ok(watching)
     }
 
     /// Waits until every watcher has taken its starting position: nothing that happens afterwards
-    /// can be skipped.
-    pub fn wait_ready(&mut self) -> Result<(), Failure> {
+    /// can be skipped. An order to stop ends the wait, since nothing is injected after it.
+    pub fn wait_ready(&mut self, stop: &Stop) -> Result<(), Failure> {
         let begin = Instant::now();
-        loop {
+        while !stop.is_ordered() {
             self.failed()?;
             let late = self.running.iter().find(|w| !w.ready.load(Ordering::Acquire));
-            let Some(late) = late else { return Ok(()) };
+            let Some(late) = late else { break };
             if begin.elapsed() > READY_WITHIN {
+                let why = late.trouble.reason();
                 return Err(Failure::Environment(format!(
-                    "watcher {} found no starting position within {} s; nothing was injected. \
-                     Run `dwell check --connect` to see what it meets",
+                    "watcher {} found no starting position within {} s: {}; nothing was injected. \
+                     `dwell check --connect` asks all of them",
                     late.name,
-                    READY_WITHIN.as_secs()
+                    READY_WITHIN.as_secs(),
+                    why.map_or_else(|| "it got no answer".to_owned(), |why| terminal(&why))
                 )));
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        Ok(())
     }
 
     /// An error if a watcher has ended by itself.
@@ -128,34 +143,38 @@ impl Watching {
 
     /// Tells all of them to commit and return, and waits, within bounds.
     pub fn stop(mut self) -> Result<(), Failure> {
+        self.halt()
+    }
+
+    /// Waits for all of them and says how the first that failed did.
+    fn halt(&mut self) -> Result<(), Failure> {
         self.stop.store(true, Ordering::Release);
         let begin = Instant::now();
+        let mut ended = Ok(());
         for running in &mut self.running {
             let Some(thread) = running.thread.take() else { continue };
-            while !thread.is_finished() {
-                if begin.elapsed() > STOP_WITHIN {
-                    tracing::warn!(watcher = %running.name, "The watcher did not stop in time; leaving it behind.");
-                    break;
-                }
+            while !thread.is_finished() && begin.elapsed() < STOP_WITHIN {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            if thread.is_finished() {
-                match thread.join() {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => return Err(Failure::Environment(error.to_string())),
-                    Err(_) => {
-                        return Err(Failure::Bug(format!("watcher {} panicked", running.name)));
-                    }
-                }
+            if !thread.is_finished() {
+                tracing::warn!(watcher = %running.name, "The watcher did not stop in time; leaving it behind.");
+                continue;
             }
+            let result = match thread.join() {
+                Ok(result) => result.map_err(|error| Failure::Environment(error.to_string())),
+                Err(_) => Err(Failure::Bug(format!("watcher {} panicked", running.name))),
+            };
+            ended = ended.and(result);
         }
-        Ok(())
+        ended
     }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        // On an early return the threads must not outlive the run's ledger for long.
-        self.stop.store(true, Ordering::Release);
+        // Only after an error, which is what the user is told; what this adds goes to the log.
+        if let Err(failure) = self.halt() {
+            tracing::warn!(%failure, "a watcher failed while it was being stopped");
+        }
     }
 }

@@ -7,7 +7,8 @@
 //! - Rows, sightings and cursor of one commit travel in one batch, in order. The thread that reads
 //!   never waits for a disk: it hands batches over, and a second thread waits for their commits.
 //! - The cursor holds, beside the position, the end of the last complete look and the blind span
-//!   that is open, so that a restart can close what it finds open.
+//!   that is open, so that a restart can close what it finds open. One that starts anew reads nothing of
+//!   what lies before: there the span ends, unrecovered, and what the start meets is a span of its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::dialects::{Dialect, Parts, Reading, excerpt};
 use crate::ledger::{
     Batch, Blind, Grade, Look, Proven, Row, SightingRow, Stray, StrayClass, Ticket,
 };
+use crate::report::escape::terminal;
 
 /// Sightings and rows after which a batch is handed over early.
 const BATCH: usize = 512;
@@ -63,7 +65,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Starts collecting; the mark is what the last run left.
+    /// Starts collecting; the mark is what the last run left, and `None` where nothing of it matters.
     pub fn open(
         context: WatchContext,
         dialect: Arc<Dialect>,
@@ -74,7 +76,8 @@ impl Intake {
             serde_json::from_str::<Mark>(text).ok()
         });
         let blind = mark.as_ref().and_then(|m| m.blind.clone());
-        let intake = Intake {
+        let mark = mark.filter(|_| !context.anew);
+        let mut intake = Intake {
             busy: context.clock.now(),
             looked: mark.as_ref().and_then(|m| m.looked),
             context,
@@ -87,6 +90,9 @@ impl Intake {
             blind,
             committer,
         };
+        if intake.context.anew {
+            intake.see(intake.now(), false);
+        }
         Ok((intake, mark))
     }
 
@@ -311,24 +317,28 @@ impl Intake {
 
     /// Opens a blind span, unless one is open.
     pub fn blind(&mut self, from: Stamp, reason: impl Into<String>, ours: bool) {
+        let reason = reason.into();
+        self.context.trouble.set(&reason);
         if self.blind.is_some() {
             return;
         }
+        let shown = terminal(&reason);
+        tracing::warn!(watcher = %self.context.name, ours, reason = %shown, "cannot see");
         let blind = Blind {
             watcher: self.context.name.clone(),
             from,
             to: None,
-            reason: reason.into(),
+            reason,
             ours,
             recovered: false,
         };
-        tracing::warn!(watcher = %blind.watcher, ours, "cannot see");
         self.batch.rows.push(Row::Blind(blind.clone()));
         self.blind = Some(blind);
     }
 
     /// Closes the open blind span, if any.
     pub fn see(&mut self, to: Stamp, recovered: bool) {
+        self.context.trouble.clear();
         if let Some(blind) = self.blind.take() {
             self.batch.rows.push(Row::Blind(Blind { to: Some(to), recovered, ..blind }));
         }

@@ -17,8 +17,8 @@
 //! A watcher runs on a thread of its own until [`WatchContext::stop`] is set. Those whose library is
 //! asynchronous (webhook, poll) block on the shared runtime handle.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dwell_injectors::stamp::Clock;
@@ -50,8 +50,11 @@ pub struct WatchContext {
     pub config_digest: String,
     /// Where batches are committed.
     pub ledger: Ledger,
-    /// Position from which to go on; `None` starts at the present end of the source.
+    /// What the last watcher of this name left: its position, and the blind span that it could not
+    /// close. `None` starts at the present end of the source.
     pub cursor: Option<String>,
+    /// Start at the present end in any case: nothing that is outstanding depends on what lies before.
+    pub anew: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Finds our tokens in bytes.
@@ -60,8 +63,31 @@ pub struct WatchContext {
     pub stop: Arc<AtomicBool>,
     /// Set by the watcher once it has taken its starting position: injection waits for it.
     pub ready: Arc<AtomicBool>,
+    /// Why it cannot see, as long as it cannot.
+    pub trouble: Trouble,
     /// For watchers whose library is asynchronous.
     pub runtime: tokio::runtime::Handle,
+}
+
+/// What keeps a watcher from seeing at present, in words; foreign text.
+#[derive(Clone, Default, Debug)]
+pub struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    /// It cannot see, for this reason.
+    fn set(&self, reason: &str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+
+    /// It sees.
+    fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The latest reason, while there is one.
+    pub fn reason(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// A watcher. See the module's text for the contract.

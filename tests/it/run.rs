@@ -1,6 +1,9 @@
 //! `dwell run` from outside: a log file, a stand-in for a SIEM that copies lines into an alert file,
 //! and every way in which a campaign can go wrong.
 
+mod outage;
+mod starts;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -99,6 +102,20 @@ objective = {{ share = 1.0, min_n = 1 }}
         let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
         command.args(arguments).current_dir(self.folder.path());
         command
+    }
+
+    /// Changes the configuration.
+    fn edit(&self, old: &str, new: &str) {
+        let config = std::fs::read_to_string(self.path("dwell.toml")).unwrap();
+        assert!(config.contains(old), "the configuration holds no {old}");
+        std::fs::write(self.path("dwell.toml"), config.replace(old, new)).unwrap();
+    }
+
+    /// A record of somebody else's: it proves that the watcher can see.
+    fn foreign_record(&self) {
+        let mut alerts =
+            std::fs::OpenOptions::new().append(true).open(self.path("alerts.json")).unwrap();
+        writeln!(alerts, r#"{{"rule":{{"id":"1"}},"full_log":"somebody else"}}"#).unwrap();
     }
 
     fn dwell(&self, arguments: &[&str]) -> Output {

@@ -3,6 +3,9 @@
 //! A complete look covers the time from its beginning to its end, and when it is *unbroken* also
 //! everything since the previous complete look. A blind span that could not be made good is cut out
 //! again. Catching up is not blind: a recovered span stays covered.
+//!
+//! A complete look proves sight. It therefore ends every span that was still open when it began,
+//! also one whose writer never came to close it: blindness lasts as long as nobody sees, not for ever.
 
 use serde::Serialize;
 
@@ -36,6 +39,9 @@ pub struct Coverage {
     pub records: u64,
     last_look_start: Option<AxisNs>,
     last_complete_end: Option<AxisNs>,
+    /// True while one of the blind spans has no end.
+    #[serde(skip)]
+    open: bool,
 }
 
 impl Coverage {
@@ -46,6 +52,7 @@ impl Coverage {
             return;
         }
         self.looks += 1;
+        self.sees(from);
         let begin = match (unbroken, self.last_complete_end) {
             (true, Some(end)) => end.min(from),
             _ => from,
@@ -53,6 +60,20 @@ impl Coverage {
         self.last_complete_end = Some(self.last_complete_end.map_or(to, |end| end.max(to)));
         self.cover(begin, to);
         self.last_look_start = Some(self.last_look_start.map_or(from, |last| last.max(from)));
+    }
+
+    /// Ends the spans that were open at that instant.
+    fn sees(&mut self, at: AxisNs) {
+        if !std::mem::take(&mut self.open) {
+            return;
+        }
+        for span in self.blind.iter_mut().filter(|b| b.to.is_none()) {
+            if span.from <= at {
+                span.to = Some(at);
+            } else {
+                self.open = true;
+            }
+        }
     }
 
     fn cover(&mut self, from: AxisNs, to: AxisNs) {
@@ -67,6 +88,7 @@ impl Coverage {
 
     /// Adds a blind span; one that was not made good is cut out of the covered spans.
     pub fn blind(&mut self, span: BlindSpan) {
+        self.open |= span.to.is_none();
         // A closing record replaces the open one that it ends.
         if let Some(open) = self.blind.iter_mut().rev().find(|b| b.from == span.from) {
             *open = span;
@@ -158,5 +180,32 @@ mod tests {
         assert_eq!(coverage.first_uncovered(6 * S), 6 * S);
         assert!(coverage.covers(8 * S, 20 * S));
         assert_eq!(coverage.blind.len(), 1);
+    }
+
+    #[test]
+    fn a_complete_look_ends_a_span_that_nobody_closed() {
+        let mut coverage = Coverage::default();
+        let open = BlindSpan {
+            from: 2 * S,
+            to: None,
+            reason: "does not exist".into(),
+            ours: false,
+            recovered: false,
+        };
+        coverage.look(0, S, true, false, 1);
+        coverage.blind(open.clone());
+        // Another process, which began at the present end and saw all the time.
+        coverage.look(60 * S, 90 * S, true, false, 1);
+        assert!(coverage.covers(61 * S, 89 * S));
+        assert_eq!(coverage.blind, [BlindSpan { to: Some(60 * S), ..open }]);
+        // What lies before that look stays uncovered, and the span still says why.
+        assert_eq!(coverage.first_uncovered(3 * S), 3 * S);
+        assert!(coverage.why_uncovered(3 * S).is_some_and(|span| !span.ours));
+        // An incomplete look proves nothing.
+        coverage.blind(BlindSpan { from: 91 * S, ..coverage.blind[0].clone() });
+        coverage.blind.last_mut().unwrap().to = None;
+        coverage.open = true;
+        coverage.look(95 * S, 96 * S, false, true, 0);
+        assert_eq!(coverage.blind[1].to, None);
     }
 }

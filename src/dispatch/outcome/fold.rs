@@ -291,6 +291,11 @@ impl Fold {
         self.runs.iter().map(|r| r.run).max().unwrap_or(0)
     }
 
+    /// The campaign of the last run.
+    pub fn latest_campaign(&self) -> Option<String> {
+        self.runs.last().map(|run| run.campaign.clone())
+    }
+
     /// Where a stamp lies on the common axis.
     pub fn place(&self, stamp: &Stamp) -> AxisNs {
         self.axis.of(stamp)

@@ -21,6 +21,7 @@ mod fetch;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use dwell_injectors::stamp::Stamp;
@@ -42,6 +43,8 @@ const MAX_RECORDS: usize = 100_000;
 const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 /// How soon a stop is noticed.
 const NAP: Duration = Duration::from_millis(50);
+/// How long a look that is under way may go on after a stop. One that does not end counts as none.
+const GRACE: Duration = Duration::from_secs(3);
 
 /// The poll watcher.
 pub(super) struct PollWatcher {
@@ -155,7 +158,12 @@ impl Looker {
     async fn run(mut self) -> Result<(), WatchError> {
         while !self.intake.stopping() {
             let begin = Instant::now();
-            let wait = match self.look().await {
+            let stop = self.intake.context.stop.clone();
+            let look = tokio::select! {
+                look = self.look() => look,
+                () = overdue(stop) => break,
+            };
+            let wait = match look {
                 Ok(()) => {
                     self.failures = 0;
                     self.watcher.every
@@ -262,6 +270,14 @@ impl Looker {
         let back_off = back_off.min(MAX_BACK_OFF.max(every));
         trouble.wait.map_or(back_off, |wait| wait.max(every))
     }
+}
+
+/// Ends when a look that is under way has had its time after a stop.
+async fn overdue(stop: Arc<AtomicBool>) {
+    while !stop.load(Ordering::Relaxed) {
+        tokio::time::sleep(NAP).await;
+    }
+    tokio::time::sleep(GRACE).await;
 }
 
 fn trouble(error: &RequestError) -> Trouble {

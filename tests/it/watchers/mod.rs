@@ -113,10 +113,12 @@ impl Bench {
             config_digest: "d".into(),
             ledger: self.ledger().clone(),
             cursor: Reader::open(&self.path()).unwrap().cursor("w").unwrap(),
+            anew: false,
             clock: self.clock.clone(),
             scanner: Arc::new(Scanner::new(self.keys.clone())),
             stop: stop.clone(),
             ready: ready.clone(),
+            trouble: Default::default(),
             runtime: self.runtime.handle().clone(),
         };
         let thread = std::thread::spawn(move || watcher.run(context));

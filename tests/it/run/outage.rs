@@ -1,0 +1,147 @@
+//! A SIEM that is away past the horizon, and what the runs after it say.
+
+use std::net::SocketAddr;
+
+use super::*;
+
+/// A search API that answers with one record of somebody else's, or hangs up while it is down.
+struct Api {
+    address: SocketAddr,
+    up: Arc<AtomicBool>,
+}
+
+impl Api {
+    fn start() -> Api {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let up = Arc::new(AtomicBool::new(true));
+        let answering = Arc::clone(&up);
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut request = [0; 8192];
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+                let _ = stream.read(&mut request);
+                if !answering.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let body = r#"{"records":[{"id":"f","document":{"user":"somebody"}}],"next":null}"#;
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                );
+            }
+        });
+        Api { address, up }
+    }
+
+    fn watcher(&self) -> String {
+        format!(
+            "type = \"poll\"\nurl = \"http://{}\"\ndialect = \"reference-detector-search\"\n\
+             every = \"250ms\"\noverlap = \"5s\"\ntimeout = \"1s\"",
+            self.address
+        )
+    }
+}
+
+fn short(watcher: Option<String>) -> Site {
+    let mut setup = Setup { count: 3, window: "1s", deadline: "1s", ..Setup::default() };
+    if let Some(watcher) = watcher {
+        setup.watcher = watcher;
+    }
+    let site = Site::new(&setup);
+    site.edit("horizon = \"30s\"", "horizon = \"3s\"");
+    site
+}
+
+/// Three of the run during the outage, three of the run after it.
+fn indeterminate_and_then_missed(site: &Site) {
+    let (outcomes, model) = site.outcomes();
+    let three = |name: &str| (name.to_owned(), 3);
+    assert_eq!(outcomes, BTreeMap::from([three("indeterminate"), three("missed")]), "{model:#}");
+    let blind = model["watchers"][0]["blind"].to_string();
+    assert!(!blind.contains("to still"), "{blind}");
+    assert!(blind.contains("target unavailable"), "{blind}");
+}
+
+#[test]
+fn a_file_that_was_absent_past_the_horizon_does_not_blind_the_runs_after_it() {
+    let site = short(None);
+    std::fs::remove_file(site.path("alerts.json")).unwrap();
+    let done = site.dwell(&["run", "--until-horizon"]);
+    assert_eq!(done.status.code(), Some(4), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("alerts.json does not exist"), "the log says why: {said}");
+    std::fs::write(site.path("alerts.json"), "").unwrap();
+    let sent = lines(&site.path("auth.log"));
+    let child = site.start(&["run"]);
+    wait_until("a canary", || lines(&site.path("auth.log")) > sent);
+    site.foreign_record();
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    indeterminate_and_then_missed(&site);
+}
+
+#[test]
+fn a_poll_target_that_was_away_past_the_horizon_does_not_blind_the_runs_after_it() {
+    let api = Api::start();
+    let site = short(Some(api.watcher()));
+    let child = site.start(&["run", "--until-horizon"]);
+    wait_until("a canary", || lines(&site.path("auth.log")) > 0);
+    api.up.store(false, Ordering::SeqCst);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(4), "{}", String::from_utf8_lossy(&done.stderr));
+    let (outcomes, _) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::from([("indeterminate".to_owned(), 3)]), "none is pending");
+    api.up.store(true, Ordering::SeqCst);
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    indeterminate_and_then_missed(&site);
+}
+
+#[test]
+fn watch_without_a_run_opens_nothing() {
+    let site = short(None);
+    std::fs::remove_file(site.path("alerts.json")).unwrap();
+    let before = snapshot(site.folder.path());
+    let done = site.dwell(&["watch"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stderr).contains("holds no run yet"));
+    assert_eq!(snapshot(site.folder.path()), before, "no ledger was made");
+}
+
+#[test]
+fn watch_says_what_is_outstanding_and_the_first_signal_ends_it() {
+    let site = Site::new(&Setup { count: 3, window: "500ms", deadline: "1s", ..Setup::default() });
+    site.dwell(&["run"]);
+    // A probe afterwards is another campaign: what the first one left is watched all the same.
+    site.dwell(&["probe", "ssh"]);
+    let mut child = site.start(&["watch"]);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.starts_with("watching: 4 outstanding, alerts may come until 2"), "{said}");
+    signal(&child, "-TERM");
+    said.clear();
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.contains("Watching ends here"), "{said}");
+    let begin = Instant::now();
+    child.wait().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn watch_with_nothing_outstanding_says_so_and_needs_no_watcher() {
+    let api = Api::start();
+    let site = short(Some(api.watcher()));
+    let done = site.dwell(&["run", "--until-horizon"]);
+    assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
+    api.up.store(false, Ordering::SeqCst);
+    let begin = Instant::now();
+    let done = site.dwell(&["watch"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("nothing is outstanding"), "{said}");
+    assert!(begin.elapsed() < Duration::from_secs(10), "it waited for a watcher");
+}

@@ -1,0 +1,80 @@
+//! Starts that fail beside a poll watcher: a reason, exit code 3, and a ledger without loose ends.
+
+use super::*;
+
+/// A second watcher, whose library needs the runtime that the failing start gives up.
+fn poll_beside(site: &Site, port: u16) {
+    let poll = format!(
+        "[[watcher]]\nname = \"search\"\nstage = \"ingested\"\ntype = \"poll\"\n\
+         url = \"http://127.0.0.1:{port}\"\ndialect = \"reference-detector-search\"\n\
+         every = \"250ms\"\noverlap = \"5s\"\ntimeout = \"1s\"\n[[route]]"
+    );
+    site.edit("[[route]]", &poll);
+}
+
+/// Answers every question with nothing, for as long as the process lives.
+fn healthy_api() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+            let _ = stream.read(&mut [0; 8192]);
+            let body = r#"{"records":[],"next":null}"#;
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+        }
+    });
+    port
+}
+
+/// The failed start is over: everything withdrawn, and the next one finds nothing to recover.
+fn no_loose_ends(site: &Site, planned: u64) {
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes, BTreeMap::new());
+    assert_eq!(model["routes"][0]["withdrawn"]["failed"], planned, "{model:#}");
+    assert!(model["evidence"]["runs"][0]["ended"].as_str().unwrap().starts_with("failed: "));
+    assert_eq!(lines(&site.path("auth.log")), 0, "something was injected");
+    let next = site.dwell(&["watch"]);
+    let said = String::from_utf8_lossy(&next.stderr);
+    assert!(!said.contains("ended in the middle"), "{said}");
+}
+
+#[test]
+fn a_port_in_use_beside_a_poll_ends_with_three_and_the_reason() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watcher = format!(
+        "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
+        taken.local_addr().unwrap()
+    );
+    let site = Site::new(&Setup { watcher, ..Setup::default() });
+    poll_beside(&site, healthy_api());
+    // The poll is in the middle of its work when the other one fails, now and then.
+    for _ in 0..5 {
+        let done = site.dwell(&["run"]);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(3), "{said}");
+        assert!(said.contains("cannot listen on"), "{said}");
+        assert!(!said.contains("bug"), "{said}");
+    }
+    no_loose_ends(&site, 60);
+}
+
+#[test]
+fn a_poll_target_that_is_down_ends_with_three_and_the_reason() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let site = Site::new(&Setup::default());
+    poll_beside(&site, port);
+    let done = site.dwell(&["run"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{said}");
+    assert!(!said.contains("bug"), "{said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap();
+    assert!(error.contains("watcher search") && error.contains("refused"), "{error}");
+    let warned = said.lines().find(|line| line.contains("cannot see")).unwrap();
+    assert!(warned.contains("refused"), "{warned}");
+    no_loose_ends(&site, 12);
+}

@@ -135,6 +135,25 @@ fn causes_that_compete_are_aalen_johansens() {
 }
 
 #[test]
+fn a_cause_beside_an_event_never_makes_a_censored_row_an_event() {
+    let rows = "time,event,cause\n1,1,phishing\n2,0,phishing\n3,0,stolen key\n";
+    refused(rows, &[], "line 1: both `event` and `cause`: name one of --event, --cause; or both");
+    let events = |args: &[&str]| json(rows, args)["groups"][0]["events"].as_u64();
+    assert_eq!(events(&["--event", "event"]), Some(1));
+    assert_eq!(events(&["--event", "event", "--cause", "cause"]), Some(1));
+    assert_eq!(events(&["--event-value", "0"]), Some(2));
+    assert_eq!(events(&["--all-events"]), Some(3));
+    let by_cause = text(rows, &["--cause", "cause"]);
+    assert!(by_cause.contains("columns: cause `cause`, time `time`\n"), "{by_cause}");
+    assert!(by_cause.contains("3 (3)") && by_cause.contains("column of events is not used"));
+    assert!(text(rows, &["--event", "event"]).contains("columns: event `event`, time `time`\n"));
+    let uncaused = "time,event,cause\n1,1,\n2,0,phishing\n";
+    let both = ["--event", "event", "--cause", "cause"];
+    refused(uncaused, &both, "line 2, column 3 (`cause`): the event came, and no cause is named");
+    assert!(text("time,cause\n1,a\n", &[]).starts_with("stdin: 1 row\n"));
+}
+
+#[test]
 fn vectr_rows_without_a_detection_are_never_dropped_in_silence() {
     let rows = "attackStart,attackStop,detectionTime,outcome\n\
                 1700000000,1700000300,1700000060,Alerted\n\
@@ -182,7 +201,9 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("", &[][..], "the input is empty"),
         (" \n\n", &[], "the input is empty"),
         ("time,event\n", &[], "there is a header and no row"),
-        ("[]", &[], "line 1: --time must name a column"),
+        ("[]", &[], "there is no row"),
+        ("{}", &[], "the objects have no keys"),
+        ("{\"procedures\": []}", &[], "the log holds no step"),
         ("time,event\n1,1\n-2,0\n", &[], "line 3, column 1 (`time`): `-2` is negative"),
         ("time,event\n1,1\nNaN,0\n", &[], "line 3, column 1 (`time`): `NaN` is no duration"),
         ("time,event\n1,1\n1e400,0\n", &[], "line 3, column 1 (`time`): `1e400` is no duration"),
@@ -191,7 +212,12 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("time,event\n,1\n", &[], "line 2, column 1 (`time`): a duration is missing"),
         ("time,event\n1,\n", &[], "line 2, column 2 (`event`): whether the event came is missing"),
         ("time,event\n1,2\n", &[], "say what stands for an event with --event-value"),
-        ("time,event\n1,1\n2\n", &[], "line 3: 1 cells, the header has 2"),
+        ("time,event\n1,1\n2\n", &[], "line 3: 1 cell, the header has 2"),
+        (
+            "time,event\n\"1,1\n2,0\n",
+            &[],
+            "line 2: 1 cell, the header has 2; a quote opens in it and is not closed",
+        ),
         ("time,event\n1,1\n2,1,1\n", &[], "line 3: 3 cells, the header has 2"),
         ("time,time\n1,1\n", &[], "line 1, column 2: a second column `time`"),
         ("time,event,group\n1,1,\n", &[], "line 2, column 3 (`group`): the group is missing"),
@@ -205,6 +231,22 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("lower,upper\n-1,2\n", &[], "`-1` is negative"),
         ("{\"time\": 1, \"event\": 1}\n{\"time\": 1 \"event\": 1}\n", &[], "line 2, column 12"),
         ("[{\"time\": 1, \"event\": 1}", &[], "the array does not end"),
+        ("[{\"time\": 1, \"event\": 1},]", &[], "column 26: an object `{...}` is expected here"),
+        (
+            "[{\"time\": 1, \"event\": 1}, {\"time\": \"x\", \"event\": 1}]",
+            &[],
+            "object 2 (line 1), key `time`: `x` is no number",
+        ),
+        (
+            "{\"time\": 1, \"event\": 0, \"time\": 2}",
+            &[],
+            "line 1, column 33: the key `time` stands twice",
+        ),
+        (
+            "{\"procedures\": [{\"steps\": [{\"time-start\": \"x\"}]}]}",
+            &[],
+            "step 1 (line 1), key `time-start`: `x` is no instant",
+        ),
         ("[1, 2]", &[], "line 1, column 2: an object `{...}` is expected here"),
         ("{\"time\": 1", &[], "the object of line 1 does not end"),
         (
@@ -214,6 +256,21 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ),
         ("start,detected_at\n2026-01-01 10:00:00,3\n", &[], "is no instant"),
         ("time,event\n1,1\n", &["--tau=-1"], "--tau"),
+        ("time,event\n1,1\n", &["--tau", "0"], "--tau: the mean up to 0 is 0"),
+        (
+            "time,status\n1,dead\n2,alive\n",
+            &["--event-value", "Dead"],
+            "no row has `Dead` as its event, so that nothing would have happened; --event-value must \
+             be one of what the column holds: `alive`, `dead`",
+        ),
+        ("time\n1\n", &["--all-events", "--event-value", "1"], "cannot be used with"),
+        ("lower,upper\n1,2\n", &["--event-value", "1"], "--event-value is for a column of events"),
+        ("time,lower,upper\n1,1,2\n", &[], "both durations and intervals"),
+        (
+            "time,status,event\n1,1,0\n",
+            &[],
+            "`status`, `event` could each be it; name one with --event",
+        ),
         ("time,event\n1,1\n", &["--confidence", "1"], "--confidence"),
     ] {
         refused(input, args, words);
@@ -225,7 +282,11 @@ fn what_is_wrong_is_named_with_line_and_column() {
         "{}{{\"time\":1,\"event\":1,\"group\":\"b\"}}\n",
         "{\"time\":1,\"event\":1}\n".repeat(1000)
     );
-    refused(later, &[], "line 1001: `group` occurs here and in none of the first 1000 rows");
+    refused(
+        later,
+        &[],
+        "object 1001 (line 1001): `group` occurs here and in none of the first 1000 rows",
+    );
 }
 
 #[test]
@@ -283,7 +344,7 @@ fn ten_gigabytes_are_refused_at_the_limit_and_not_read_to_their_end() {
         ("time,event\n\"", "12.5,1\n", "line 2: this row is longer than 16 MiB"),
         ("", "x", "line 1: this row is longer than 16 MiB"),
         ("{\"time\":1,\"a\":\"", "x", "line 1: this row is longer than 16 MiB"),
-        ("", "{\"time\":1,\"event\":1}\n", "line 200001: more than 200000 rows"),
+        ("", "{\"time\":1,\"event\":1}\n", "object 200001 (line 200001): more than 200000 rows"),
     ] {
         let (output, taken) = flood(head, pattern, &["--max-rows", "200000"]);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

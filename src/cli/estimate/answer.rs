@@ -351,7 +351,7 @@ fn notes(data: &Data, args: &Args, tau_ns: Option<u64>) -> Vec<String> {
             "rows without a detection are left out: detection looks faster than it is".to_owned(),
         );
     }
-    if data.format == "attire" && args.stop.is_none() {
+    if data.format == super::source::ATTIRE && args.stop.is_none() {
         notes.push(
             "an ATTiRe log holds executions: a step is detected only where a detection-time was added"
                 .to_owned(),
@@ -360,6 +360,16 @@ fn notes(data: &Data, args: &Args, tau_ns: Option<u64>) -> Vec<String> {
     let times = kinds.iter().any(|s| matches!(s, Sample::Times(_)));
     if times && tau_ns.is_none() {
         notes.push("no mean without its end: --tau TIME gives the restricted mean".to_owned());
+    }
+    if data.columns.contains_key("cause") && !data.columns.contains_key("event") && data.has_event {
+        notes.push(
+            "the column of events is not used: every row with a cause counts (--event beside --cause \
+             changes that)"
+                .to_owned(),
+        );
+    }
+    if tau_ns.is_some() && kinds.iter().any(|s| matches!(s, Sample::Endings(_))) {
+        notes.push("--tau: causes have no restricted mean".to_owned());
     }
     if kinds.len() > 1 && !times {
         notes.push("groups are compared where rows are durations with an event column".to_owned());

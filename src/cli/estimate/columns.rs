@@ -72,14 +72,24 @@ impl Role {
     }
 }
 
-/// The index of a column: the named one, or the first of a usual name.
+/// The index of a column: the named one, or the only one of a usual name. Of two that could be meant
+/// none is chosen: another column gives other numbers.
 pub(super) fn find(
     role: Role,
     asked: Option<&str>,
     header: &[String],
 ) -> Result<Option<usize>, Failure> {
     let Some(name) = asked else {
-        return Ok(header.iter().position(|column| role.takes(column)));
+        let mut usual = (0..header.len()).filter(|i| role.takes(&header[*i]));
+        let first = usual.next();
+        if let (Some(first), Some(second)) = (first, usual.next()) {
+            let (option, both) = (role.option(), [first, second].map(|i| header[i].clone()));
+            let both = listed(&both);
+            return Err(Failure::User(format!(
+                "line 1: {both} could each be it; name one with {option}"
+            )));
+        }
+        return Ok(first);
     };
     let exact = header.iter().position(|column| column == name);
     match exact.or_else(|| header.iter().position(|column| column.eq_ignore_ascii_case(name))) {

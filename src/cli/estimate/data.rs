@@ -16,6 +16,8 @@ use crate::stats::survival::Observation;
 const MOST_GROUPS: usize = 200;
 /// No more causes.
 const MOST_CAUSES: usize = 32;
+/// Values of an event column that are named where none was meant.
+const MOST_VALUES: usize = 13;
 /// Turnbull's estimate costs more than Kaplan-Meier: no more intervals.
 const MOST_INTERVALS: u64 = 100_000;
 
@@ -34,6 +36,8 @@ pub(super) enum Sample {
 pub(super) struct Data {
     pub(super) format: &'static str,
     pub(super) columns: BTreeMap<&'static str, String>,
+    /// Whether a column would have been taken for that of events.
+    pub(super) has_event: bool,
     pub(super) rows: u64,
     pub(super) left_out: BTreeMap<&'static str, u64>,
     pub(super) groups: BTreeMap<Key, Sample>,
@@ -47,7 +51,7 @@ enum Shape {
     Times { time: usize, event: Option<usize> },
     Intervals { lower: usize, upper: usize },
     Instants { start: usize, stop: Option<usize>, outcome: Option<usize> },
-    Causes { time: usize, cause: usize },
+    Causes { time: usize, cause: usize, event: Option<usize> },
 }
 
 /// Reads it all.
@@ -64,6 +68,7 @@ struct Reading<'a> {
     group: Option<usize>,
     stratum: Option<usize>,
     followed_until: Option<i64>,
+    values: Values,
     data: Data,
 }
 
@@ -109,41 +114,77 @@ impl Found<'_> {
             ));
         }
         let free = asked == [false; 3];
+        let intervals = self.present(&INTERVALS);
+        if free && intervals && self.present(&[Role::Time]) {
+            return Err(Failure::User(
+                "line 1: both durations and intervals (`lower`, `upper`): name one of --time, \
+                 --lower/--upper"
+                    .to_owned(),
+            ));
+        }
         let started = self.present(&[Role::Start]) && !self.present(&[Role::Time]);
-        if asked[1] || (free && started && !self.present(&INTERVALS)) {
+        if asked[1] || (free && started && !intervals) {
             let (start, stop) = (self.must(Role::Start)?, self.column(Role::Stop)?);
             let outcome = self.column(Role::Outcome)?;
             return Ok(Shape::Instants { start, stop, outcome });
         }
-        if asked[0] || (free && self.present(&INTERVALS)) {
+        if asked[0] || (free && intervals) {
             let (lower, upper) = (self.must(Role::Lower)?, self.must(Role::Upper)?);
             return Ok(Shape::Intervals { lower, upper });
         }
         let time = self.must(Role::Time)?;
-        if self.args.event.is_none()
-            && let Some(cause) = self.column(Role::Cause)?
-        {
-            return Ok(Shape::Causes { time, cause });
+        self.ends(time)
+    }
+
+    /// What says how a duration ended. A cause found beside an event is no reason to take every row with
+    /// a cause for an event: that choice is the user's.
+    fn ends(&mut self, time: usize) -> Result<Shape, Failure> {
+        if self.args.all_events {
+            return Ok(Shape::Times { time, event: None });
         }
-        let event = match self.args.all_events {
-            true => None,
-            false => self.column(Role::Event)?,
-        };
-        if event.is_none() && !self.args.all_events {
-            return Err(Failure::User(format!(
+        let by_event = self.asked(&[Role::Event]) || self.args.event_value.is_some();
+        let by_cause = self.asked(&[Role::Cause]);
+        if !by_event && !by_cause && self.present(&[Role::Event]) && self.present(&[Role::Cause]) {
+            return Err(Failure::User(
+                "line 1: both `event` and `cause`: name one of --event, --cause; or both, and a row \
+                 whose event did not come is a censoring whatever its cause"
+                    .to_owned(),
+            ));
+        }
+        if by_cause || (!by_event && self.present(&[Role::Cause])) {
+            let cause = self.must(Role::Cause)?;
+            let event = if by_event { Some(self.must(Role::Event)?) } else { None };
+            return Ok(Shape::Causes { time, cause, event });
+        }
+        match self.column(Role::Event)? {
+            None => Err(Failure::User(format!(
                 "line 1: no column says whether the event came; name it with --event, or say \
                  --all-events if nothing is censored; the columns are {}",
                 listed(self.header)
-            )));
+            ))),
+            event => Ok(Shape::Times { time, event }),
         }
-        Ok(Shape::Times { time, event })
     }
+}
+
+/// The cells of the event column while none was --event-value.
+#[derive(Default)]
+struct Values {
+    matched: bool,
+    others: std::collections::BTreeSet<String>,
 }
 
 impl<'a> Reading<'a> {
     fn new(source: &Source<'_>, args: &'a Args) -> Result<Reading<'a>, Failure> {
         let mut found = Found { args, header: &source.header, used: BTreeMap::new() };
         let shape = found.shape()?;
+        let ended = matches!(
+            shape,
+            Shape::Times { event: Some(_), .. } | Shape::Causes { event: Some(_), .. }
+        );
+        if args.event_value.is_some() && !ended {
+            return Err(Failure::User("--event-value is for a column of events".to_owned()));
+        }
         let (group, stratum) = (found.column(Role::Group)?, found.column(Role::Stratum)?);
         let columns = found.used;
         let followed_until = args.followed_until.as_deref().map(columns::instant).transpose();
@@ -155,9 +196,11 @@ impl<'a> Reading<'a> {
             stratum,
             followed_until: followed_until
                 .map_err(|what| Failure::User(format!("--followed-until: {what}")))?,
+            values: Values::default(),
             data: Data {
                 format: source.format,
                 columns,
+                has_event: source.header.iter().any(|name| Role::Event.takes(name)),
                 rows: 0,
                 left_out: BTreeMap::new(),
                 groups: BTreeMap::new(),
@@ -168,7 +211,7 @@ impl<'a> Reading<'a> {
 
     fn wrong(&self, row: &Row<'_>, index: usize, what: &str) -> Failure {
         let name = self.header.get(index).map_or("", String::as_str);
-        Failure::User(format!("line {}, column {} (`{}`): {what}", row.line, index + 1, safe(name)))
+        Failure::User(format!("{}: {what}", row.place.cell(index, name)))
     }
 
     fn take(&mut self, row: &Row<'_>) -> Result<(), Failure> {
@@ -179,17 +222,17 @@ impl<'a> Reading<'a> {
         };
         if self.data.rows > most {
             return Err(Failure::User(format!(
-                "line {}: more than {most} rows; every row is kept in memory, --max-rows sets how \
+                "{}: more than {most} rows; every row is kept in memory, --max-rows sets how \
                  many may be (at most {MOST_INTERVALS} intervals)",
-                row.line
+                row.place
             )));
         }
         for key in &row.unknown {
             if Role::ALL.iter().any(|role| role.takes(key)) {
                 return Err(Failure::User(format!(
-                    "line {}: `{}` occurs here and in none of the first 1000 rows; put it into the \
+                    "{}: `{}` occurs here and in none of the first 1000 rows; put it into the \
                      first one",
-                    row.line,
+                    row.place,
                     safe(key)
                 )));
             }
@@ -197,17 +240,16 @@ impl<'a> Reading<'a> {
         let key = (self.name(row, self.stratum)?, self.name(row, self.group)?);
         match self.shape {
             Shape::Times { time, event } => {
-                let observation = Observation {
-                    time_ns: self.duration(row, time)?,
-                    event: event.map_or(Ok(true), |index| self.event(row, index))?,
-                };
+                let time_ns = self.duration(row, time)?;
+                let event = event.map_or(Ok(true), |index| self.event(row, index))?;
+                let observation = Observation { time_ns, event };
                 self.push(row, key, observation)
             }
             Shape::Intervals { lower, upper } => self.interval(row, key, lower, upper),
             Shape::Instants { start, stop, outcome } => {
                 self.instants(row, key, start, stop, outcome)
             }
-            Shape::Causes { time, cause } => self.ending(row, key, time, cause),
+            Shape::Causes { time, cause, event } => self.ending(row, key, (time, cause, event)),
         }
     }
 
@@ -224,9 +266,14 @@ impl<'a> Reading<'a> {
             .map_err(|what| self.wrong(row, index, &what))
     }
 
-    fn event(&self, row: &Row<'_>, index: usize) -> Result<bool, Failure> {
-        columns::event(cell(row, index), self.args.event_value.as_deref())
-            .map_err(|what| self.wrong(row, index, &what))
+    fn event(&mut self, row: &Row<'_>, index: usize) -> Result<bool, Failure> {
+        let (text, wanted) = (cell(row, index), self.args.event_value.as_deref());
+        let event = columns::event(text, wanted).map_err(|what| self.wrong(row, index, &what))?;
+        self.values.matched |= event;
+        if !self.values.matched && wanted.is_some() && self.values.others.len() < MOST_VALUES {
+            self.values.others.insert(text.to_owned());
+        }
+        Ok(event)
     }
 
     fn push(&mut self, row: &Row<'_>, key: Key, observation: Observation) -> Result<(), Failure> {
@@ -244,8 +291,8 @@ impl<'a> Reading<'a> {
     ) -> Result<&mut Sample, Failure> {
         if self.data.groups.len() >= MOST_GROUPS && !self.data.groups.contains_key(&key) {
             return Err(Failure::User(format!(
-                "line {}: more than {MOST_GROUPS} groups; is --group or --stratum the right column?",
-                row.line
+                "{}: more than {MOST_GROUPS} groups; is --group or --stratum the right column?",
+                row.place
             )));
         }
         Ok(self.data.groups.entry(key).or_insert_with(empty))
@@ -277,12 +324,16 @@ impl<'a> Reading<'a> {
         &mut self,
         row: &Row<'_>,
         key: Key,
-        time: usize,
-        cause: usize,
+        (time, cause, event): (usize, usize, Option<usize>),
     ) -> Result<(), Failure> {
         let time_ns = self.duration(row, time)?;
+        let came = event.map(|index| self.event(row, index)).transpose()?;
         let text = cell(row, cause);
-        let none = columns::absent(text) || matches!(text, "0" | "censored");
+        let uncaused = columns::absent(text) || matches!(text, "0" | "censored");
+        if came == Some(true) && uncaused {
+            return Err(self.wrong(row, cause, "the event came, and no cause is named"));
+        }
+        let none = uncaused || came == Some(false);
         let cause = match self.data.causes.iter().position(|known| known == text) {
             _ if none => 0,
             Some(index) => index + 1,
@@ -358,6 +409,15 @@ impl<'a> Reading<'a> {
         }
         if self.data.groups.is_empty() {
             return Err(Failure::User(format!("all {} rows were left out", self.data.rows)));
+        }
+        if let Some(wanted) = self.args.event_value.as_deref().filter(|_| !self.values.matched) {
+            let held: Vec<String> = self.values.others.into_iter().collect();
+            return Err(Failure::User(format!(
+                "no row has `{}` as its event, so that nothing would have happened; --event-value must \
+                 be one of what the column holds: {}",
+                safe(wanted),
+                listed(&held)
+            )));
         }
         Ok(self.data)
     }

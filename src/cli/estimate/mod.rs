@@ -12,6 +12,7 @@
 mod answer;
 mod columns;
 mod data;
+mod json;
 mod source;
 mod text;
 
@@ -28,7 +29,7 @@ pub(super) const AFTER: &str = "\
 Input: CSV (comma, semicolon or tab), JSON (an array of objects, or one after the other) or an ATTiRe
 log; `-` is stdin. Columns of usual names are found unasked: time and event; lower and upper; start
 and detected_at; attackStart and detectionTime (VECTR); time-start and detection-time (ATTiRe); group;
-stratum; cause.
+stratum; cause. Where two could be meant (`event` and `cause`, `time` and `lower`), name one.
 
 Exit codes:
   0   the estimates are printed, also where they say `not reached`
@@ -84,8 +85,9 @@ pub struct Args {
     /// Column of strata: groups are compared within each, never across.
     #[arg(long, value_name = "COLUMN")]
     stratum: Option<String>,
-    /// Column of causes that exclude each other: empty or 0 for a censoring.
-    #[arg(long, value_name = "COLUMN", conflicts_with = "event")]
+    /// Column of causes that exclude each other: empty or 0 for a censoring. With --event, a row whose
+    /// event did not come is a censoring whatever its cause.
+    #[arg(long, value_name = "COLUMN")]
     cause: Option<String>,
     /// What numbers in duration columns and --tau count.
     #[arg(long, value_enum, default_value = "s")]
@@ -158,6 +160,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return Err(Failure::User("--confidence must lie between 0 and 1".to_owned()));
     }
     let tau_ns = match args.tau {
+        Some(0.0) => return Err(Failure::User("--tau: the mean up to 0 is 0".to_owned())),
         Some(tau) => Some(
             columns::duration(&tau.to_string(), args.unit)
                 .map_err(|what| Failure::User(format!("--tau: {what}")))?,

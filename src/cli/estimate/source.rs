@@ -10,17 +10,47 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::json::{Placed, Values};
 use crate::exit::Failure;
 use crate::report::escape::terminal as safe;
 
 /// No row may be longer.
-const LONGEST_ROW: usize = 16 << 20;
+pub(super) const LONGEST_ROW: usize = 16 << 20;
 /// Rows of JSON that are looked at for the names of columns.
 const SCOUTED: usize = 1_000;
+/// What an ATTiRe log is called.
+pub(super) const ATTIRE: &str = "attire";
 
-/// One row: its line, and its cells in the order of the header. An absent JSON key is no cell.
-pub(super) struct Row<'a> {
+/// Where a row stands. Lines count from 1; of JSON many objects may stand on one, so they are counted.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
     pub(super) line: u64,
+    /// What is counted and which it is; `None` where the line says it.
+    pub(super) counted: Option<(&'static str, u64)>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.counted {
+            None => write!(f, "line {}", self.line),
+            Some((what, n)) => write!(f, "{what} {n} (line {})", self.line),
+        }
+    }
+}
+
+impl Place {
+    /// A cell of it.
+    pub(super) fn cell(self, index: usize, name: &str) -> String {
+        match self.counted {
+            None => format!("{self}, column {} (`{}`)", index + 1, safe(name)),
+            Some(_) => format!("{self}, key `{}`", safe(name)),
+        }
+    }
+}
+
+/// One row: its place, and its cells in the order of the header. An absent JSON key is no cell.
+pub(super) struct Row<'a> {
+    pub(super) place: Place,
     pub(super) cells: Vec<Option<&'a str>>,
     /// Keys that the header does not have.
     pub(super) unknown: Vec<&'a str>,
@@ -35,7 +65,7 @@ pub(super) struct Source<'a> {
 
 enum Rows<'a> {
     Csv(Box<csv::Reader<Bounded<'a>>>, Rc<Cell<usize>>),
-    Json { first: Vec<(u64, Map<String, Value>)>, rest: Values<'a> },
+    Json { first: Vec<Placed>, rest: Values<'a> },
 }
 
 impl<'a> Source<'a> {
@@ -60,11 +90,16 @@ impl<'a> Source<'a> {
         match self.rows {
             Rows::Csv(reader, left) => each_record(*reader, &left, &self.header, take),
             Rows::Json { first, mut rest } => {
-                for (line, object) in first {
-                    give(line, &object, &self.header, &mut take)?;
-                }
-                while let Some((line, object)) = rest.next()? {
-                    give(line, &object, &self.header, &mut take)?;
+                let what = if self.format == ATTIRE { "step" } else { "object" };
+                let mut n = 0;
+                let mut put = |(line, object): Placed| {
+                    n += 1;
+                    let place = Place { line, counted: Some((what, n)) };
+                    give(place, &object, &self.header, &mut take)
+                };
+                first.into_iter().try_for_each(&mut put)?;
+                while let Some(placed) = rest.next()? {
+                    put(placed)?;
                 }
                 Ok(())
             }
@@ -72,11 +107,16 @@ impl<'a> Source<'a> {
     }
 }
 
-fn user(text: impl Into<String>) -> Failure {
+pub(super) fn user(text: impl Into<String>) -> Failure {
     Failure::User(text.into())
 }
 
-fn unreadable(error: &io::Error) -> Failure {
+/// `1 row`, `2 rows`.
+pub(super) fn count(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+pub(super) fn unreadable(error: &io::Error) -> Failure {
     Failure::Environment(format!("cannot read the input: {error}"))
 }
 
@@ -104,7 +144,7 @@ fn head(input: &mut dyn BufRead) -> Result<(Vec<u8>, u64), Failure> {
     }
 }
 
-fn too_long(line: u64) -> Failure {
+pub(super) fn too_long(line: u64) -> Failure {
     user(format!("line {line}: this row is longer than {} MiB", LONGEST_ROW >> 20))
 }
 
@@ -180,15 +220,17 @@ fn each_record(
         }
         let line = record.position().map_or(0, csv::Position::line);
         if record.len() != header.len() {
-            let (found, wanted) = (record.len(), header.len());
-            return Err(user(format!("line {line}: {found} cells, the header has {wanted}")));
+            let (found, wanted) = (count(record.len() as u64, "cell"), header.len());
+            let broken = record.iter().any(|cell| cell.contains(&b'\n'));
+            let hint = if broken { "; a quote opens in it and is not closed" } else { "" };
+            return Err(user(format!("line {line}: {found}, the header has {wanted}{hint}")));
         }
         let cells = record
             .iter()
             .enumerate()
             .map(|(i, cell)| utf8(cell, line, i).map(|text| Some(text.trim())))
             .collect::<Result<Vec<_>, Failure>>()?;
-        take(&Row { line, cells, unknown: Vec::new() })?;
+        take(&Row { place: Place { line, counted: None }, cells, unknown: Vec::new() })?;
     }
 }
 
@@ -198,11 +240,18 @@ fn json(mut values: Values<'_>) -> Result<Source<'_>, Failure> {
     while first.len() < SCOUTED {
         let Some((line, object)) = values.next()? else { break };
         if first.is_empty() && object.get("procedures").is_some_and(Value::is_array) {
-            format = "attire";
+            format = ATTIRE;
             first = steps(line, &object)?;
             break;
         }
         first.push((line, object));
+    }
+    if first.is_empty() {
+        return Err(user(if format == ATTIRE {
+            "the log holds no step"
+        } else {
+            "there is no row"
+        }));
     }
     let mut header: Vec<String> = Vec::new();
     for key in first.iter().flat_map(|(_, object)| object.keys()) {
@@ -210,11 +259,11 @@ fn json(mut values: Values<'_>) -> Result<Source<'_>, Failure> {
             header.push(key.clone());
         }
     }
+    if header.is_empty() {
+        return Err(user("the objects have no keys"));
+    }
     Ok(Source { format, header, rows: Rows::Json { first, rest: values } })
 }
-
-/// The line on which an object begins, and the object.
-type Placed = (u64, Map<String, Value>);
 
 /// ATTiRe 1.1: one row a step, with its procedure's name and technique.
 fn steps(line: u64, log: &Map<String, Value>) -> Result<Vec<Placed>, Failure> {
@@ -234,7 +283,7 @@ fn steps(line: u64, log: &Map<String, Value>) -> Result<Vec<Placed>, Failure> {
 }
 
 fn give(
-    line: u64,
+    place: Place,
     object: &Map<String, Value>,
     header: &[String],
     take: &mut impl FnMut(&Row<'_>) -> Result<(), Failure>,
@@ -249,96 +298,5 @@ fn give(
         .collect();
     let cells = texts.iter().map(Option::as_deref).collect();
     let unknown = object.keys().filter(|k| !header.contains(k)).map(String::as_str).collect();
-    take(&Row { line, cells, unknown })
-}
-
-/// Splits a stream of JSON into its objects: those of one array, or one after the other.
-struct Values<'a> {
-    bytes: io::Bytes<Box<dyn BufRead + 'a>>,
-    line: u64,
-    column: u64,
-    /// Within an array: whether an object may follow without a comma.
-    array: Option<bool>,
-    begun: bool,
-    ended: bool,
-}
-
-impl<'a> Values<'a> {
-    fn new(input: Box<dyn BufRead + 'a>, line: u64) -> Values<'a> {
-        Values { bytes: input.bytes(), line, column: 0, array: None, begun: false, ended: false }
-    }
-
-    fn byte(&mut self) -> Result<Option<u8>, Failure> {
-        let byte = self.bytes.next().transpose().map_err(|e| unreadable(&e))?;
-        if byte == Some(b'\n') {
-            (self.line, self.column) = (self.line + 1, 0);
-        } else {
-            self.column += 1;
-        }
-        Ok(byte)
-    }
-
-    fn wrong(&self, what: &str) -> Failure {
-        user(format!("line {}, column {}: {what}", self.line, self.column))
-    }
-
-    fn next(&mut self) -> Result<Option<Placed>, Failure> {
-        while !self.ended {
-            match (self.byte()?, self.array) {
-                (Some(b' ' | b'\t' | b'\r' | b'\n'), _) => {}
-                (Some(b'['), None) if !self.begun => (self.array, self.begun) = (Some(true), true),
-                (Some(b','), Some(false)) => self.array = Some(true),
-                (Some(b'{'), None | Some(true)) => {
-                    self.begun = true;
-                    self.array = self.array.map(|_| false);
-                    return self.object().map(Some);
-                }
-                (Some(b']'), Some(_)) => {
-                    while let Some(byte) = self.byte()? {
-                        if !byte.is_ascii_whitespace() {
-                            return Err(self.wrong("nothing may follow the array"));
-                        }
-                    }
-                    self.ended = true;
-                }
-                (None, Some(_)) => return Err(self.wrong("the array does not end; is it whole?")),
-                (None, None) => self.ended = true,
-                _ => return Err(self.wrong("an object `{...}` is expected here")),
-            }
-        }
-        Ok(None)
-    }
-
-    /// The object whose brace was just read.
-    fn object(&mut self) -> Result<(u64, Map<String, Value>), Failure> {
-        let (line, column) = (self.line, self.column);
-        let mut text = vec![b'{'];
-        let (mut depth, mut quoted, mut escaped) = (1, false, false);
-        while depth > 0 {
-            let Some(byte) = self.byte()? else {
-                return Err(self.wrong(&format!("the object of line {line} does not end")));
-            };
-            text.push(byte);
-            if text.len() > LONGEST_ROW {
-                return Err(too_long(line));
-            }
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if quoted => escaped = true,
-                b'"' => quoted = !quoted,
-                b'{' | b'[' if !quoted => depth += 1,
-                b'}' | b']' if !quoted => depth -= 1,
-                _ => {}
-            }
-        }
-        let object = serde_json::from_slice(&text).map_err(|e| {
-            let at = line + e.line() as u64 - 1;
-            let column = if e.line() == 1 { column - 1 } else { 0 } + e.column() as u64;
-            // The library's own place counts from the object.
-            let what = e.to_string();
-            let what = what.split(" at line ").next().unwrap_or_default();
-            user(format!("line {at}, column {column}: {}", safe(what)))
-        })?;
-        Ok((line, object))
-    }
+    take(&Row { place, cells, unknown })
 }

@@ -3,6 +3,7 @@
 use comfy_table::{ContentArrangement, Table, presets};
 
 use super::answer::{Answer, Cell, Group, Quantile};
+use super::source::count;
 use crate::report::escape::terminal as safe;
 use crate::report::{bars, words};
 use crate::stats::survival::Band;
@@ -20,12 +21,13 @@ const LISTED: usize = 12;
 
 /// Renders it all.
 pub(super) fn render(answer: &Answer, band: Band) -> String {
-    let mut out = format!("{}: {} rows", safe(&answer.file), answer.rows);
+    let mut out = format!("{}: {}", safe(&answer.file), count(answer.rows, "row"));
     for (why, n) in &answer.left_out {
         out.push_str(&format!(", {n} left out: {why}"));
     }
-    out.push_str("\n\n");
-    out.push_str(&format!("{}\n\n", table(answer, band)));
+    let used = answer.columns.iter().map(|(role, name)| format!("{role} `{}`", safe(name)));
+    let used: Vec<String> = used.collect();
+    out.push_str(&format!("\ncolumns: {}\n\n{}\n\n", used.join(", "), table(answer, band)));
     for group in answer.groups.iter().take(CURVES) {
         curve(&mut out, group);
         masses(&mut out, group);

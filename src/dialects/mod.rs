@@ -6,7 +6,9 @@
 //! format   = "json" | "text"                default json
 //! records  = "/alerts"                      where a message holds its records; default: the message, or
 //!                                           the elements of an array
-//! required = [["/a", "/b"], ["/c"]]         a record is *recognised* if each entry has one that is there
+//! required = [["/a", "/b"], ["/c"]]         a record is *recognised* if each entry has one that is there;
+//!                                           a JSON dialect has at least one
+//! token_proves = true                       so does a token of ours; for records of no fixed shape
 //! only     = { "/event_type" = "alert" }    records that differ are read and not sighted
 //! [fields] id, rule, event_time, created_time, body     JSON pointers, first that is there wins
 //! [poll]   method, path, query, body, records, paging   see [`Request`]
@@ -18,6 +20,8 @@
 //!   by the token in its bytes, before any parsing.
 //! - A missing or malformed field is `None`, never a guess: no time zone is assumed, no time invented.
 //! - A record without an id is named by a digest of its bytes, so that a repeat is still a repeat.
+//! - A recognised record proves a watcher, and a proven watcher's silence is a miss. A JSON dialect that
+//!   requires nothing would be proven by `{}`, so there is none.
 //!
 //! Not promised: validation of a product's schema. A dialect reads what it needs and ignores the rest.
 
@@ -33,6 +37,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+pub(crate) use parts::json_values;
 pub use parts::{MAX_DEPTH, Parts, PartsError};
 pub use read::{Reading, excerpt};
 pub use request::{Ask, Method, Page, Paging, Request, RequestError, Wanted};
@@ -239,7 +244,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(
             folder.path().join("mine.toml"),
-            "title = \"Mine\"\nstage = \"notified\"\n[fields]\nid = [[\"/nr\"]]\n",
+            "title = \"Mine\"\nstage = \"notified\"\nrequired = [[\"/nr\"]]\n[fields]\nid = [[\"/nr\"]]\n",
         )
         .unwrap();
         let all = Dialects::load(&[folder.path().to_owned()]).unwrap();
@@ -252,9 +257,17 @@ mod tests {
         let parse = |text: &str| Dialect::parse("x", text).unwrap_err();
         assert!(parse("title = 1").contains("line 1"));
         assert!(parse("title=\"t\"\nstage=\"detected\"\ntypo=1").contains("unknown field"));
-        let text = "title=\"t\"\nstage=\"detected\"\n[fields]\nid=[[\"no-slash\"]]";
+        for required in ["", "required=[]\n", "required=[[]]\n"] {
+            let text =
+                format!("title=\"t\"\nstage=\"detected\"\n{required}[fields]\nid=[[\"/a\"]]");
+            assert!(parse(&text).contains("requires nothing"), "{}", parse(&text));
+        }
+        let head = "title=\"t\"\nstage=\"detected\"\nrequired=[[\"/a\"]]\n";
+        let text = format!("{head}[fields]\nid=[[\"no-slash\"]]");
+        let text = text.as_str();
         assert!(parse(text).contains("JSON pointer"), "{}", parse(text));
-        let text = "title=\"t\"\nstage=\"detected\"\n[poll]\nmethod=\"GET\"\npath=\"/{{ x \"\nrecords=\"\"\npaging={type=\"none\"}";
+        let poll = "[poll]\nmethod=\"GET\"\npath=\"/{{ x \"\nrecords=\"\"\npaging={type=\"none\"}";
+        let text = &format!("{head}{poll}");
         assert!(parse(text).contains("path"), "{}", parse(text));
     }
 }

@@ -77,7 +77,7 @@ pub(super) fn take(mut value: Value, pointer: &str) -> Option<Value> {
 }
 
 /// All JSON values of a message, depth checked first.
-pub(super) fn json_values(message: &[u8]) -> Result<Vec<Value>, PartsError> {
+pub(crate) fn json_values(message: &[u8]) -> Result<Vec<Value>, PartsError> {
     if depth(message) > MAX_DEPTH {
         return Err(PartsError::TooDeep);
     }

@@ -34,6 +34,8 @@ pub struct Reading {
     /// True when the record has everything that the dialect requires: it proves that the watcher
     /// can read this source.
     pub recognised: bool,
+    /// True when a token of ours in it would make it recognised: records of no fixed shape.
+    pub token_proves: bool,
     /// False when the dialect says that such records are not sightings.
     pub counts: bool,
 }
@@ -72,6 +74,7 @@ impl Dialect {
         let has = |pointer: &String| record.pointer(pointer).is_some_and(|v| !v.is_null());
         let counts = spec.only.iter().all(|(at, want)| record.pointer(at) == Some(want));
         let required = spec.required.iter().all(|any| any.iter().any(has));
+        let record_of_its = counts && record.is_object();
         let rule_names = self.names_of(record);
         let time =
             |at: &Vec<String>| at.iter().filter_map(|p| record.pointer(p)).find_map(parse_time);
@@ -83,7 +86,8 @@ impl Dialect {
             event_time_ns: time(&spec.event_time),
             created_time_ns: time(&spec.created_time),
             excerpt: excerpt(body.to_string().as_bytes(), self.excerpt_limit()),
-            recognised: counts && required && record.is_object(),
+            recognised: record_of_its && required,
+            token_proves: record_of_its && spec.token_proves,
             counts,
         }
     }
@@ -228,6 +232,60 @@ mod tests {
         let reading = dialect.read_value(&records[0]);
         assert_eq!(reading.native_id, "f:2026-11-24T09:05:01Z");
         assert!(reading.recognised);
+    }
+
+    /// A recognised record proves its watcher, so whatever answers a wrong URL or knocks at a webhook
+    /// must not be one.
+    #[test]
+    fn no_dialect_takes_junk_for_a_record_of_its_product() {
+        let junk = [
+            r#"{}"#,
+            r#"[]"#,
+            r#"[{}]"#,
+            r#"null"#,
+            r#""rule""#,
+            r#"7"#,
+            r#"{"health":"ok"}"#,
+            r#"{"status":"up","version":"1.2.3","checks":[{"name":"db"}]}"#,
+            r#"{"error":{"reason":"no such index"}}"#,
+            r#"{"alerts":[{}]}"#,
+            r#"{"id":null,"rule":null,"rule_name":null,"time":null}"#,
+        ];
+        let all = Dialects::embedded().unwrap();
+        let json = all.iter().filter(|dialect| dialect.format == Format::Json);
+        let mut seen = 0;
+        for dialect in json {
+            for text in junk {
+                assert!(!dialect.read(text.as_bytes()).recognised, "{}: {text}", dialect.name);
+                if let Ok(Parts::Json(records)) = dialect.parts(text.as_bytes()) {
+                    let taken = records.iter().find(|r| dialect.read_value(r).recognised);
+                    assert_eq!(taken, None, "{}: {text}", dialect.name);
+                    seen += records.len();
+                }
+            }
+        }
+        assert!(seen > 50, "only {seen} records were looked at");
+    }
+
+    #[test]
+    fn records_of_no_fixed_shape_prove_by_one_field_or_a_token() {
+        for real in [r#"{"id":1}"#, r#"{"rule":{"name":"r"}}"#, r#"{"@timestamp":"2026-11-24"}"#] {
+            assert!(read("json", real).recognised, "{real}");
+        }
+        let bare = read("json", r#"{"eventID":"1"}"#);
+        assert!(!bare.recognised && bare.token_proves);
+        assert!(!read("json", "[1]").token_proves);
+        assert!(!read("wazuh4", r#"{"eventID":"1"}"#).token_proves);
+    }
+
+    /// What the HTTP and command alerters send: a match of the stored event, with ElastAlert's counts.
+    #[test]
+    fn elastalert_bodies_with_all_values_are_recognised() {
+        let whole = r#"{"@timestamp":"2026-11-24T09:05:01Z","user":{"name":"x"},"_id":"7",
+            "_index":"logs","num_hits":3,"num_matches":1}"#;
+        assert!(read("elastalert2", whole).recognised);
+        let event = r#"{"@timestamp":"2026-11-24T09:05:01Z","user":{"name":"x"}}"#;
+        assert!(!read("elastalert2", event).recognised, "an event is no alert");
     }
 
     #[test]

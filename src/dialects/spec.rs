@@ -20,6 +20,8 @@ pub(super) struct Raw {
     #[serde(default)]
     required: Vec<Vec<String>>,
     #[serde(default)]
+    token_proves: bool,
+    #[serde(default)]
     only: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     fields: RawFields,
@@ -57,6 +59,8 @@ pub(super) struct Fields {
     pub records: Option<String>,
     /// Each entry needs one pointer that is there.
     pub required: Vec<Vec<String>>,
+    /// A record with a token of ours needs nothing else to prove the watcher.
+    pub token_proves: bool,
     /// Values that a record must have to be sighted.
     pub only: Vec<(String, serde_json::Value)>,
     /// Alternatives; all pointers of one are joined with `:`.
@@ -75,6 +79,7 @@ impl Raw {
         let spec = Fields {
             records: self.records,
             required: self.required,
+            token_proves: self.token_proves,
             only: self.only.into_iter().collect(),
             id: fields.id,
             rule: fields.rule,
@@ -90,6 +95,13 @@ impl Raw {
         };
         if format == Format::Text && spec.pointers().next().is_some() {
             return Err("format \"text\" has no fields; drop them or use \"json\"".to_owned());
+        }
+        if format == Format::Json && spec.required.iter().all(Vec::is_empty) {
+            return Err(
+                "it requires nothing, so any JSON would count as a record of the product; \
+                        list in `required` what each of its records has, like [[\"/rule/id\"]]"
+                    .to_owned(),
+            );
         }
         Ok(Dialect {
             name: name.to_owned(),

@@ -173,7 +173,8 @@ impl Intake {
         }
         let inside = self.quiet_tokens(record);
         ids.retain(|id| !inside.contains(id));
-        let reading = Reading { recognised: false, ..self.dialect.read(record) };
+        let reading =
+            Reading { recognised: false, token_proves: false, ..self.dialect.read(record) };
         self.records = self.records.saturating_sub(1);
         self.reading(reading, &ids, observed, None)
     }
@@ -188,7 +189,12 @@ impl Intake {
         if ids.is_empty() {
             return 0;
         }
-        let reading = Reading { recognised: false, counts: true, ..self.dialect.read(bytes) };
+        let reading = Reading {
+            recognised: false,
+            token_proves: false,
+            counts: true,
+            ..self.dialect.read(bytes)
+        };
         self.records = self.records.saturating_sub(1);
         self.reading(reading, ids, observed, not_before)
     }
@@ -201,7 +207,8 @@ impl Intake {
         not_before: Option<Stamp>,
     ) -> usize {
         self.records += 1;
-        if reading.recognised && !self.proven {
+        let real = reading.recognised || (reading.token_proves && !ids.is_empty());
+        if real && !self.proven {
             self.proven = true;
             self.batch.rows.push(Row::Proven(Proven {
                 watcher: self.context.name.clone(),

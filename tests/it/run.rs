@@ -396,6 +396,44 @@ fn a_port_in_use_injects_nothing() {
     assert_eq!(lines(&site.path("auth.log")), 0);
 }
 
+/// A health check or a scanner reaches the webhook, and nothing else does.
+#[test]
+fn junk_at_the_webhook_does_not_turn_silence_into_misses() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    for dialect in ["elastalert2", "json"] {
+        let watcher = format!(
+            "type = \"webhook\"\nlisten = \"127.0.0.1:{port}\"\ndialect = \"{dialect}\"\n\
+             auth = {{ type = \"none\" }}"
+        );
+        let setup = Setup { count: 2, window: "1s", deadline: "1s", watcher, ..Setup::default() };
+        let site = Site::new(&setup);
+        let run = site.start(&["run"]);
+        wait_until("the first canary", || lines(&site.path("auth.log")) >= 1);
+        for body in ["{}", "[]", "[{}]", r#"{"health":"ok"}"#] {
+            assert!(post(port, "/", body).starts_with("HTTP/1.1 2"), "{dialect}: {body}");
+        }
+        let done = run.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.code(), Some(4), "{dialect}: {said}");
+        let (outcomes, model) = site.outcomes();
+        assert_eq!(outcomes, BTreeMap::from([("indeterminate".to_owned(), 2)]), "{dialect}");
+        assert_eq!(model["watchers"][0]["proven"], false, "{dialect}");
+    }
+}
+
+/// Posts a body and returns the answer.
+fn post(port: u16, path: &str, body: &str) -> String {
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn fixed_arrivals_warn() {
     let setup = Setup {
@@ -486,15 +524,7 @@ fn a_hostile_alert_is_counted_and_inert_in_every_format() {
     let alert = serde_json::json!({
         "id": evil, "rule": {"id": evil, "name": evil}, "message": line, evil: evil,
     });
-    let body = alert.to_string();
-    let head = format!(
-        "POST /hook HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    );
-    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = post(port, "/hook", &alert.to_string());
     assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     let done = run.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));

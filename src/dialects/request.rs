@@ -18,7 +18,7 @@
 //!
 //! Variables: `from` and `to` as RFC 3339, `from_s`, `from_ms`, `from_ns` and the same of `to`;
 //! `size`, `page` (from 0), `offset` (page x size), `after` (what the last page said, or empty);
-//! the vars. An unknown variable is an error when the dialect is loaded, not at the first poll.
+//! the vars. With `search-after`, `after` is a list: the last record's sort values. An unknown variable is an error when the dialect is loaded, not at the first poll.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub enum Paging {
     None {},
     /// `offset` grows until a page is not full.
     FromSize {},
-    /// `after` is a value of the last record, until a page is not full.
+    /// `after` is what the last record was sorted by, until a page is not full.
     SearchAfter {
         /// In the record: `/sort`.
         at: String,
@@ -179,7 +179,10 @@ pub enum RequestError {
         wanted: String,
     },
     /// The next page would be this one again.
-    #[error("paging does not advance: the answer names its own page as the next one")]
+    #[error(
+        "paging does not advance: the next page would be this one again; where records share what \
+         they are sorted by, make the dialect's `size` larger than their number"
+    )]
     Endless,
 }
 
@@ -218,7 +221,11 @@ impl Request {
                 return Err(format!("poll.headers.{name}: credentials belong to `auth`"));
             }
         }
-        for page in [Page::default(), Page { number: 1, after: Some("x".into()), link: None }] {
+        let after = match request.paging {
+            Paging::SearchAfter { .. } => Value::from(vec![0, 0]),
+            _ => Value::from("x"),
+        };
+        for page in [Page::default(), Page { number: 1, after: Some(after), link: None }] {
             let ask = request.ask(&Wanted::default(), &page).map_err(|e| format!("poll: {e}"))?;
             if !ask.path.starts_with('/') {
                 return Err(format!("poll.path is {:?}; it starts with a slash", ask.path));
@@ -359,11 +366,10 @@ mod tests {
         let mut wanted = Wanted { from_ns: 1_795_511_101_250_000_000, ..Wanted::default() };
         wanted.vars.insert("index".into(), "logs-lab".into());
         wanted.vars.insert("filter".into(), "user.name:\"a b\"".into());
-        let ask =
-            request("opensearch").ask(&wanted, &Page { number: 2, ..Page::default() }).unwrap();
+        let ask = request("opensearch").ask(&wanted, &Page::default()).unwrap();
         assert_eq!(ask.path, "/logs-lab/_search");
         let body: Value = serde_json::from_str(&ask.body.unwrap()).unwrap();
-        assert_eq!(body["from"], 2000);
+        assert!(body.get("from").is_none() && body.get("search_after").is_none());
         let filter = &body["query"]["bool"]["filter"];
         assert_eq!(filter[0]["range"]["@timestamp"]["gte"], 1_795_511_101_250_i64);
         assert_eq!(filter[1]["query_string"]["query"], "user.name:\"a b\"");
@@ -398,6 +404,27 @@ mod tests {
         let search = request("opensearch");
         let (_, next) = search.answer(&Page::default(), br#"{"hits":{"hits":[{}]}}"#).unwrap();
         assert_eq!(next, None);
+    }
+
+    /// Ties over shards are repeated, never skipped, and offsets play no part.
+    #[test]
+    fn a_search_goes_on_from_what_the_last_hit_was_sorted_by() {
+        for dialect in ["opensearch", "elastalert2-index"] {
+            let mut search = request(dialect);
+            search.size = 2;
+            let time = 1_795_511_101_123_456_789_i64;
+            let answer =
+                format!(r#"{{"hits":{{"hits":[{{"sort":[5,1]}},{{"sort":[{time},7]}}]}}}}"#);
+            let (_, next) = search.answer(&Page::default(), answer.as_bytes()).unwrap();
+            let mut wanted = Wanted::default();
+            wanted.vars.insert("index".into(), "logs".into());
+            let ask = search.ask(&wanted, next.as_ref().unwrap()).unwrap();
+            let body: Value = serde_json::from_str(&ask.body.unwrap()).unwrap();
+            assert_eq!(body["search_after"], serde_json::json!([time, 6]), "{dialect}");
+            assert_eq!(body["sort"][1], serde_json::json!({"_seq_no": "asc"}));
+            let again = search.answer(next.as_ref().unwrap(), answer.as_bytes());
+            assert_eq!(again.unwrap_err(), RequestError::Endless, "a whole page of ties");
+        }
     }
 
     #[test]

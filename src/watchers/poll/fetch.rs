@@ -13,11 +13,15 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use crate::config::checked::HttpAuth;
-use crate::dialects::{Ask, Method, Request};
+use crate::dialects::{Ask, Method, Request, json_values};
 use crate::watchers::SettingsError;
 
 /// Most bytes of one answer.
 pub(super) const MAX_ANSWER: usize = 16 << 20;
+/// Most bytes of a refusal that are read.
+const MAX_REFUSAL: usize = 1 << 20;
+/// Most characters of a refusal that are quoted.
+const MAX_COMPLAINT: usize = 240;
 /// Longest wait that a target may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
@@ -111,7 +115,7 @@ impl Fetcher {
     async fn answer(&self, call: reqwest::RequestBuilder) -> Result<Vec<u8>, Trouble> {
         let response = call.send().await.map_err(|e| unreachable(&e))?;
         if response.status() != StatusCode::OK {
-            return Err(refused(&response));
+            return Err(refused(response).await);
         }
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
         if let Some(encoding) = header(CONTENT_ENCODING).filter(|e| *e != "identity") {
@@ -185,7 +189,7 @@ fn unreachable(error: &reqwest::Error) -> Trouble {
 }
 
 /// An answer came, and it is no page.
-fn refused(response: &Response) -> Trouble {
+async fn refused(response: Response) -> Trouble {
     let status = response.status();
     let wait = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok());
     let wait = wait.and_then(retry_after).map(|w| w.min(MAX_RETRY_AFTER));
@@ -197,7 +201,32 @@ fn refused(response: &Response) -> Trouble {
         400..=499 => (true, "; check `dialect` and `vars`"),
         _ => (false, ""),
     };
-    Trouble { reason: format!("the target answered {status}{hint}"), ours, wait }
+    let said = complaint(&head(response).await).map(|said| format!(" and says {said:?}"));
+    let said = said.unwrap_or_default();
+    Trouble { reason: format!("the target answered {status}{said}{hint}"), ours, wait }
+}
+
+/// The start of an answer's body; what does not come is left out.
+async fn head(mut response: Response) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(MAX_REFUSAL - bytes.len())]);
+        if bytes.len() == MAX_REFUSAL {
+            break;
+        }
+    }
+    bytes
+}
+
+/// What a refusal says in words, cut. Foreign text.
+fn complaint(body: &[u8]) -> Option<String> {
+    let parts = json_values(body).ok()?;
+    let places =
+        ["/error/root_cause/0/reason", "/error/reason", "/error/message", "/error", "/message"];
+    let said = places.iter().filter_map(|at| parts.first()?.pointer(at)?.as_str()).next()?;
+    let cut: String = said.chars().take(MAX_COMPLAINT).collect();
+    let more = if cut.len() < said.len() { " ..." } else { "" };
+    Some(format!("{cut}{more}")).filter(|text| !text.is_empty())
 }
 
 /// Seconds, or an HTTP date. Absurd values are cut by the caller.
@@ -248,6 +277,21 @@ mod tests {
         assert!(retry_after("99999999999999999999").unwrap() > MAX_RETRY_AFTER);
         assert_eq!(retry_after("Tue, 24 Nov 2026 12:00:00 GMT"), Some(MAX_RETRY_AFTER));
         assert_eq!(retry_after("soon"), None);
+    }
+
+    #[test]
+    fn a_refusal_is_quoted_and_cut() {
+        let said = |body: &str| complaint(body.as_bytes());
+        let search =
+            r#"{"error":{"root_cause":[{"reason":"window"}],"reason":"all shards failed"}}"#;
+        assert_eq!(said(search).as_deref(), Some("window"));
+        assert_eq!(said(r#"{"error":{"reason":"no"}}"#).as_deref(), Some("no"));
+        assert_eq!(said(r#"{"error":"limit","status":429}"#).as_deref(), Some("limit"));
+        for silent in ["", "<html>", "{}", r#"{"error":{}}"#, r#"{"error":""}"#, "[]"] {
+            assert_eq!(said(silent), None, "{silent}");
+        }
+        let long = said(&format!(r#"{{"message":"{}"}}"#, "é".repeat(5000))).unwrap();
+        assert_eq!(long.chars().count(), MAX_COMPLAINT + 4);
     }
 
     #[test]

@@ -10,7 +10,8 @@
 //! - A failed look opens a blind span at the end of the last complete one. The next complete look
 //!   reaches back over the gap, so the span is closed at that look's start and marked recovered. One
 //!   that never comes leaves it open.
-//! - Limits: 16 MiB an answer, 200 pages and 100,000 records a look. A breach is a blind span.
+//! - Limits: 16 MiB an answer, 200 pages and 100,000 records a look. A breach is a blind span. A page may
+//!   repeat records of the one before; an id is sighted once.
 //! - `Retry-After` is honoured up to five minutes; failures back off to a minute.
 //!
 //! Not promised: records that become visible later than the overlap with older times. The overlap is
@@ -45,6 +46,8 @@ const MAX_BACK_OFF: Duration = Duration::from_secs(60);
 const NAP: Duration = Duration::from_millis(50);
 /// How long a look that is under way may go on after a stop. One that does not end counts as none.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a try goes from page to page.
+const TRY: Duration = Duration::from_secs(10);
 
 /// The poll watcher.
 pub(super) struct PollWatcher {
@@ -88,13 +91,27 @@ impl PollWatcher {
         })
     }
 
-    /// Asks for the first page once, and forgets it. The number of its records.
-    pub async fn try_once(&self, now: Stamp) -> Result<usize, Trouble> {
-        let wanted = self.wanted(now, now);
-        let page = Page::default();
-        let ask = self.request.ask(&wanted, &page).map_err(|e| trouble(&e))?;
-        let body = self.fetcher.page(&self.request, &ask).await?;
-        Ok(self.request.answer(&page, &body).map_err(|e| trouble(&e))?.0.len())
+    /// Reads what the first look would read, and forgets it. What it found, in words.
+    pub async fn try_once(&self, now: Stamp) -> Result<String, Trouble> {
+        let begin = Instant::now();
+        let mut round = self.round(now, now);
+        while let Some(body) = round.fetch().await? {
+            round.records(&body)?;
+            if begin.elapsed() > TRY && !round.is_over() {
+                let (seconds, found) = (TRY.as_secs(), round.found());
+                return Ok(format!(
+                    "answers, {found} within {seconds} s and there are more, which each look would \
+                     read; shorten `overlap` or narrow the query"
+                ));
+            }
+        }
+        Ok(format!("answers, {}", round.found()))
+    }
+
+    /// A round through the pages from the overlap before `since` on.
+    fn round(&self, since: Stamp, now: Stamp) -> Round<'_> {
+        let wanted = self.wanted(since, now);
+        Round { watcher: self, wanted, due: Some(Page::default()), pages: 0, records: 0 }
     }
 
     fn wanted(&self, since: Stamp, now: Stamp) -> Wanted {
@@ -103,6 +120,52 @@ impl PollWatcher {
             to_ns: now.wall_ns,
             vars: self.vars.clone(),
         }
+    }
+}
+
+/// One round through all pages.
+struct Round<'w> {
+    watcher: &'w PollWatcher,
+    wanted: Wanted,
+    /// The page to ask for next; `None` when all were read.
+    due: Option<Page>,
+    pages: u32,
+    records: usize,
+}
+
+impl Round<'_> {
+    /// Fetches the page that is due; `None` when all were read.
+    async fn fetch(&self) -> Result<Option<Vec<u8>>, Trouble> {
+        let Some(page) = &self.due else { return Ok(None) };
+        if self.pages >= MAX_PAGES || self.records > MAX_RECORDS {
+            return Err(Trouble::ours(format!(
+                "the answer goes on after {}; narrow the query, shorten `overlap`, or give \
+                 `vars.filter`",
+                self.found()
+            )));
+        }
+        let request = &self.watcher.request;
+        let ask = request.ask(&self.wanted, page).map_err(|e| trouble(&e))?;
+        self.watcher.fetcher.page(request, &ask).await.map(Some)
+    }
+
+    /// Reads the fetched page and says which is due next.
+    fn records(&mut self, body: &[u8]) -> Result<Vec<Value>, Trouble> {
+        let page = self.due.take().unwrap_or_default();
+        let read = self.watcher.request.answer(&page, body).map_err(|e| trouble(&e))?;
+        self.due = read.1;
+        self.pages += 1;
+        self.records += read.0.len();
+        Ok(read.0)
+    }
+
+    fn is_over(&self) -> bool {
+        self.due.is_none()
+    }
+
+    fn found(&self) -> String {
+        let pages = if self.pages == 1 { "page" } else { "pages" };
+        format!("{} records on {} {pages}", self.records, self.pages)
     }
 }
 
@@ -129,7 +192,7 @@ impl Watcher for PollWatcher {
 
 /// A poll watcher at work.
 struct Looker {
-    watcher: PollWatcher,
+    watcher: Arc<PollWatcher>,
     intake: Intake,
     /// Start of the last complete look; at first the present.
     since: Stamp,
@@ -147,7 +210,7 @@ impl Looker {
         Looker {
             since: last.map_or_else(|| intake.now(), |p| p.since),
             shown_since: last.map(|p| p.since),
-            watcher,
+            watcher: Arc::new(watcher),
             intake,
             sighted: HashMap::new(),
             looks: 0,
@@ -201,30 +264,16 @@ impl Looker {
     async fn look(&mut self) -> Result<(), Trouble> {
         let from = self.intake.now();
         self.looks += 1;
-        let wanted = self.watcher.wanted(self.since, from);
-        let mut page = Page::default();
-        let mut records = 0;
+        let watcher = Arc::clone(&self.watcher);
+        let mut round = watcher.round(self.since, from);
         let mut news = 0;
-        let to = loop {
-            let ask = self.watcher.request.ask(&wanted, &page).map_err(|e| trouble(&e))?;
-            let body = self.watcher.fetcher.page(&self.watcher.request, &ask).await?;
-            let observed = self.intake.now();
-            let (values, next) =
-                self.watcher.request.answer(&page, &body).map_err(|e| trouble(&e))?;
-            records += values.len();
-            for value in &values {
-                news += self.take(value, observed);
+        let mut to = from;
+        while let Some(body) = round.fetch().await? {
+            to = self.intake.now();
+            for value in &round.records(&body)? {
+                news += self.take(value, to);
             }
-            let Some(next) = next else { break observed };
-            if next.number >= MAX_PAGES || records > MAX_RECORDS {
-                return Err(Trouble::ours(format!(
-                    "the answer goes on after {} pages and {records} records; narrow the query, \
-                     shorten `overlap`, or give `vars.filter`",
-                    next.number
-                )));
-            }
-            page = next;
-        };
+        }
         self.complete(from, to, news);
         Ok(())
     }

@@ -84,6 +84,156 @@ fn a_look_whose_later_page_fails_does_not_count_and_its_hits_do() {
     assert_eq!(bench.strays(StrayClass::Duplicate), 0, "the first page's hit counts once");
 }
 
+/// Answers a search as OpenSearch does: by pages, sorted, and with a limit on offsets. The documents
+/// lie in three shards, each with a sequence of its own, and a second holds a thousand of them.
+struct Index {
+    /// Time in milliseconds, sequence number, and the hit.
+    hits: Vec<(i64, i64, serde_json::Value)>,
+}
+
+impl Index {
+    fn new(count: usize, tokens: &[(usize, String)]) -> Index {
+        let hit = |n: usize| {
+            let user = tokens.iter().find(|(at, _)| *at == n).map_or("x", |(_, token)| token);
+            let (time, sequence) = (n as i64 / 1000 * 1000, n as i64 / 3);
+            let hit = serde_json::json!({
+                "_index": "logs", "_id": n.to_string(), "sort": [time, sequence],
+                "_source": {"user": {"name": user}},
+            });
+            (time, sequence, hit)
+        };
+        Index { hits: (0..count).map(hit).collect() }
+    }
+
+    fn answer(&self, search: &serde_json::Value) -> String {
+        let number = |at: &str| search.pointer(at).and_then(serde_json::Value::as_i64);
+        let (from, size) = (number("/from").unwrap_or(0), number("/size").unwrap());
+        if from + size > 10_000 {
+            let reason = "Result window is too large\u{1b}[31m";
+            let error = serde_json::json!({"error": {"root_cause": [{"reason": reason}]}});
+            return error.to_string();
+        }
+        let mut key = vec![number("/search_after/0"), number("/search_after/1")];
+        key.retain(Option::is_some);
+        let by_sequence = search.pointer("/sort/1/_seq_no").is_some();
+        let later = self.hits.iter().filter(|(time, sequence, _)| match key[..] {
+            [Some(t), Some(s)] if by_sequence => (*time, *sequence) > (t, s),
+            _ => true,
+        });
+        let page: Vec<_> =
+            later.skip(from as usize).take(size as usize).map(|(.., hit)| hit).collect();
+        serde_json::json!({"timed_out": false, "hits": {"hits": page}}).to_string()
+    }
+}
+
+/// The whole of a request's body, of which the first read may have brought a part.
+fn whole_body(request: &str, stream: &mut TcpStream) -> String {
+    let (head, body) = request.split_once("\r\n\r\n").unwrap_or((request, ""));
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: usize = length.map_or(0, |text| text.parse().unwrap());
+    let mut body = body.as_bytes().to_vec();
+    let begin = body.len();
+    body.resize(length.max(begin), 0);
+    stream.read_exact(&mut body[begin..]).unwrap();
+    String::from_utf8(body).unwrap()
+}
+
+fn opensearch(index: Index) -> u16 {
+    scripted(move |request, stream| {
+        let search = serde_json::from_str(&whole_body(request, stream)).unwrap();
+        let answer = index.answer(&search);
+        let status = if answer.contains("root_cause") { "400 Bad Request" } else { "200 OK" };
+        let length = answer.len();
+        let head = "connection: close\r\ncontent-type: application/json";
+        let text =
+            format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{answer}");
+        let _ = stream.write_all(text.as_bytes());
+    })
+}
+
+fn search_settings(port: u16) -> String {
+    format!(
+        "type='poll'\nurl='http://127.0.0.1:{port}'\ndialect='opensearch'\nvars={{index='logs'}}\n\
+         every='1s'\ntimeout='5s'"
+    )
+}
+
+#[test]
+fn a_search_of_more_documents_than_offsets_reach_is_read_whole() {
+    let bench = Bench::new(5);
+    // Around the ends of pages, where documents of several shards tie.
+    let places = [0, 999, 1001, 10_500, 12_499];
+    let tokens: Vec<_> = places.iter().zip(0..).map(|(at, n)| (*at, bench.token(n))).collect();
+    let port = opensearch(Index::new(12_500, &tokens));
+    let running = bench.start(&search_settings(port));
+    until("a look counts", || looks(&bench) > 0);
+    running.stop();
+    assert_eq!(sorted(bench.sighted()), numbers(5));
+    assert_eq!(bench.strays(StrayClass::Duplicate), 0);
+    assert!(blinds(&bench).is_empty(), "{:?}", blinds(&bench));
+}
+
+#[test]
+fn a_refusal_is_told_in_the_targets_own_words() {
+    let bench = Bench::new(1);
+    let port = scripted(move |_, stream| {
+        let body =
+            r#"{"error":{"root_cause":[{"reason":"no such \u001b[31m field"}]},"status":400}"#;
+        let length = body.len();
+        let text = format!(
+            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        let _ = stream.write_all(text.as_bytes());
+    });
+    let (running, _) = bench.start_unready(&search_settings(port));
+    until("the span opens", || blinds(&bench).len() == 1);
+    running.stop();
+    let blind = blinds(&bench)[0].clone();
+    let words =
+        r#"400 Bad Request and says "no such \u{1b}[31m field"; check `dialect` and `vars`"#;
+    assert!(blind.ours && blind.reason.contains(words), "{}", blind.reason);
+}
+
+#[test]
+fn a_check_reads_the_pages_of_one_look_and_says_why_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |port: u16, vars: &str| {
+        let config = include_str!("../../data/broken/config/bad-poll-url.toml")
+            .replace("ftp://127.0.0.1:9200", &format!("http://127.0.0.1:{port}"))
+            .replace("vars = { index = \"logs\" }", vars);
+        std::fs::write(folder.path().join("dwell.toml"), config).unwrap();
+        std::fs::write(folder.path().join("auth.log"), "").unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dwell"));
+        command.args(["check", "--connect"]).current_dir(folder.path());
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    let vars = "vars = { index = \"logs\" }";
+    let said = check(opensearch(Index::new(12_500, &[])), vars);
+    // Pages repeat what ties with the last hit of the one before.
+    assert!(said.contains("ok\n  answers, 125"), "{said}");
+    assert!(said.contains("records on 13 pages"), "{said}");
+    let endless = scripted(|request, stream| {
+        let search: serde_json::Value = serde_json::from_str(&whole_body(request, stream)).unwrap();
+        let after = search.pointer("/search_after/0").and_then(serde_json::Value::as_i64);
+        let sort = serde_json::json!([after.unwrap_or(0) + 1, 1]);
+        let hits = vec![serde_json::json!({"_id": "1", "_source": {}, "sort": sort}); 1000];
+        let _ = stream
+            .write_all(ok(&serde_json::json!({"hits": {"hits": hits}}).to_string()).as_bytes());
+    });
+    let said = check(endless, vars);
+    assert!(said.contains("FAILED") && said.contains("shorten `overlap`"), "{said}");
+    let refuses = scripted(|_, stream| {
+        let body = r#"{"error":{"reason":"no \u001b[31m"}}"#;
+        let length = body.len();
+        let head = "HTTP/1.1 403 Forbidden\r\nconnection: close";
+        let text = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let _ = stream.write_all(text.as_bytes());
+    });
+    let said = check(refuses, vars);
+    assert!(said.contains("FAILED") && said.contains("says \"no "), "{said}");
+    assert!(said.contains("check `auth`") && !said.contains('\u{1b}'), "{said}");
+}
+
 #[test]
 fn slow_endless_and_packed_answers_end_within_their_limits() {
     let bench = Bench::new(1);

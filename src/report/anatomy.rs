@@ -38,14 +38,15 @@ pub struct StepReport {
     pub part: f64,
 }
 
-/// The steps of a route, in stage order; a step of fewer than six canaries is left out.
+/// The steps of a route, in stage order, from the completing event where it is a burst; a step of fewer than six canaries is left out.
 pub(super) fn steps(view: &RouteView) -> Vec<StepReport> {
     let span = |i: Interval| Span { lower_ns: i.lower_ns, upper_ns: i.upper_ns };
     let mut by_step: BTreeMap<(Stage, Stage), Vec<Span>> = BTreeMap::new();
     for canary in &view.canaries {
         let mut last = (Stage::Sent, Span { lower_ns: 0, upper_ns: 0 });
         for time in &canary.stages {
-            let here = span(time.since_submission);
+            let Some(since) = time.since_completing else { continue };
+            let here = span(since);
             by_step.entry((last.0, time.stage)).or_default().push(stages::between(last.1, here));
             last = (time.stage, here);
         }
@@ -88,10 +89,13 @@ fn bracket(lower_ns: u64, upper_ns: u64) -> String {
     if low == high { high } else { format!("{low} to {high}") }
 }
 
-fn step_words(step: &StepReport) -> String {
+fn step_words(step: &StepReport, burst: bool) -> String {
+    let from = match step.from.as_str() {
+        "sent" if burst => "completing event sent",
+        from => from,
+    };
     format!(
-        "{} to {}: median {} (95 % limits {} to {}, n {}), {} of the steps' sum",
-        step.from,
+        "{from} to {}: median {} (95 % limits {} to {}, n {}), {} of the steps' sum",
         step.to,
         bracket(step.p50_lower_ns, step.p50_upper_ns),
         duration(step.limit_lower_ns),
@@ -99,6 +103,26 @@ fn step_words(step: &StepReport) -> String {
         step.n,
         percent(step.part)
     )
+}
+
+/// The longest step, named only where its limits leave no other.
+fn longest(steps: &[StepReport]) -> String {
+    let mut order: Vec<&StepReport> = steps.iter().collect();
+    order.sort_by(|a, b| b.part.total_cmp(&a.part));
+    let Some((first, others)) = order.split_first() else { return String::new() };
+    let rivals: Vec<String> = others
+        .iter()
+        .filter(|step| step.limit_upper_ns >= first.limit_lower_ns)
+        .map(|step| format!("{} to {}", step.from, step.to))
+        .collect();
+    let name = format!("{} to {}", first.from, first.to);
+    match rivals.is_empty() {
+        true => format!("longest is {name}: look at {}", knob(&first.to)),
+        false => format!(
+            "which step is longest stays open: the limits of {name} overlap those of {}",
+            rivals.join(" and ")
+        ),
+    }
 }
 
 /// One sentence about where the time goes.
@@ -119,14 +143,9 @@ pub(super) fn lines(model: &ReportModel) -> Vec<Line<'_>> {
             lines.push(Line { route: &route.name, expectation, words });
         };
         if route.anatomy.len() > 1 {
-            route.anatomy.iter().for_each(|step| say(None, step_words(step)));
-            let longest = route.anatomy.iter().max_by(|a, b| a.part.total_cmp(&b.part));
-            if let Some(step) = longest {
-                say(
-                    None,
-                    format!("longest is {} to {}: look at {}", step.from, step.to, knob(&step.to)),
-                );
-            }
+            let burst = route.stages_from != "submission";
+            route.anatomy.iter().for_each(|step| say(None, step_words(step, burst)));
+            say(None, longest(&route.anatomy));
         }
         for e in &route.expectations {
             if let Some(schedule) = &e.schedule {

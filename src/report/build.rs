@@ -5,14 +5,14 @@
 //! - The share's denominator is every canary submitted at or before cut − deadline.
 //! - An objective is met only if the worse end of the range meets it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use dwell_injectors::token::KeyRing;
 
 use super::model::*;
 use super::rows;
 use super::words::duration;
-use super::{anatomy, expectation, notes, schedule};
+use super::{anatomy, expectation, misses, notes, schedule, total};
 use crate::dispatch::outcome::{
     Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
 };
@@ -26,27 +26,6 @@ pub struct Beside<'a> {
     pub heads: Vec<String>,
     /// The keys, so that tokens can be printed; without them the column stays empty.
     pub keys: Option<&'a KeyRing>,
-}
-
-/// Misses that a report lists by canary; the CSV has all.
-const MISSES_LISTED: usize = 1_000;
-/// Kinds of misses that a report tells apart.
-const MISS_KINDS: usize = 1_000;
-
-#[derive(Default)]
-struct Misses {
-    listed: Vec<MissReport>,
-    total: u64,
-    kinds: Vec<MissKind>,
-    of_other_kinds: u64,
-}
-
-impl Misses {
-    fn number(&mut self, kind: usize) {
-        if let Some(kind) = self.kinds.get_mut(kind) {
-            kind.number += 1;
-        }
-    }
 }
 
 impl ReportModel {
@@ -72,15 +51,17 @@ impl ReportModel {
         if schedule::fixed(assessment) {
             verdict.push(schedule::FIXED.to_owned());
         }
-        let total = expectations.len() as u32;
-        let misses = misses(assessment);
+        let number = expectations.len() as u32;
+        let misses = misses::of(assessment);
+        let sampled = hours(assessment);
         ReportModel {
             format: FORMAT.to_owned(),
             campaign: assessment.campaign.clone(),
             cut: rfc3339(assessment.cut),
             verdict,
             met,
-            expectations: total,
+            expectations: number,
+            total: total::of(&routes),
             notes: notes::of_all(&routes),
             misses: misses.listed,
             misses_total: misses.total,
@@ -95,8 +76,9 @@ impl ReportModel {
                 .collect(),
             floor: super::floor::report(assessment, &routes),
             lateness: lateness(assessment),
-            hours_sampled: hours(assessment),
-            quiet_hours: assessment.runs.last().map(|r| r.quiet_hours.clone()).unwrap_or_default(),
+            hours_never_sampled: (0..24).filter(|hour| !sampled.contains(hour)).collect(),
+            hours_sampled: sampled,
+            quiet_hours: quiet_hours(assessment),
             definitions: definitions(),
             limit: HONEST_LIMIT.to_owned(),
             inventory: NO_INVENTORY.to_owned(),
@@ -134,11 +116,13 @@ fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
         target: view.plan.target.clone(),
         planned: view.planned,
         withdrawn,
+        not_yet_due: view.not_yet_due(),
         injected: view.canaries.len() as u64,
         delivery_unproven: count(&|c| {
             matches!(c.delivery, Delivery::Weak | Delivery::Unknown | Delivery::Partial)
         }),
         receipt_contradicted: count(&|c| c.receipt_contradicted),
+        stages_from: if view.is_burst() { "completing event" } else { "submission" }.to_owned(),
         stages: stages(view),
         anatomy: anatomy::steps(view),
         expectations: view
@@ -178,13 +162,38 @@ fn histograms(assessment: &Assessment) -> HistogramLog {
     }
 }
 
+/// By exact times, not by histogram, so that the median is the very one that the estimate gives where
+/// nothing is polled and nobody is missed.
 fn stages(view: &RouteView) -> Vec<StageReport> {
-    by_stage(view)
-        .iter()
-        .filter_map(|(stage, histogram)| {
-            Some(StageReport { stage: stage.name().to_owned(), spread: spread(histogram)? })
-        })
-        .collect()
+    let mut by_stage: BTreeMap<Stage, (Vec<u64>, bool)> = BTreeMap::new();
+    for time in view.canaries.iter().flat_map(|c| &c.stages) {
+        let Some(since) = time.since_completing else { continue };
+        let (times, polled) = by_stage.entry(time.stage).or_default();
+        times.push(since.upper_ns);
+        *polled |= time.polled;
+    }
+    let report = |(stage, (mut times, upper_bound)): (Stage, (Vec<u64>, bool))| {
+        times.sort_unstable();
+        let spread = Spread {
+            n: times.len() as u64,
+            p50_ns: quantile(&times, 50)?,
+            p90_ns: quantile(&times, 90)?,
+            p99_ns: quantile(&times, 99)?,
+            max_ns: *times.last()?,
+            beyond: 0,
+        };
+        Some(StageReport { stage: stage.name().to_owned(), upper_bound, spread })
+    };
+    by_stage.into_iter().filter_map(report).collect()
+}
+
+/// The time by which so many per cent were seen; where that falls between two, their middle, as a
+/// survival curve has it that runs level there.
+fn quantile(sorted: &[u64], per_cent: usize) -> Option<u64> {
+    let hundredths = sorted.len() * per_cent;
+    let at = sorted.get(hundredths.div_ceil(100).max(1) - 1).copied()?;
+    let next = sorted.get(hundredths / 100).filter(|_| hundredths.is_multiple_of(100));
+    Some(next.map_or(at, |next| u64::midpoint(at, *next)))
 }
 
 pub(super) fn spread(histogram: &StageHistogram) -> Option<Spread> {
@@ -220,6 +229,17 @@ fn hours(assessment: &Assessment) -> Vec<u8> {
         .map(|c| (c.submitted_wall_ns.div_euclid(3_600_000_000_000).rem_euclid(24)) as u8)
         .collect();
     hours.into_iter().collect()
+}
+
+/// Quiet hours of all runs, each once.
+fn quiet_hours(assessment: &Assessment) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for span in assessment.runs.iter().flat_map(|run| &run.quiet_hours) {
+        if !all.contains(span) {
+            all.push(span.clone());
+        }
+    }
+    all
 }
 
 /// Why a verdict is what it is, in words. May hold foreign text.
@@ -259,60 +279,6 @@ pub fn reason(verdict: &Verdict) -> String {
         words = format!("{words}{joint}alerted by another rule: {other}");
     }
     words
-}
-
-/// Counts all misses, keeps the first of each kind and the first ones by name: the lists stay short
-/// however many canaries there are.
-fn misses(assessment: &Assessment) -> Misses {
-    let mut misses = Misses::default();
-    let mut known = HashMap::new();
-    for route in &assessment.routes {
-        for canary in &route.canaries {
-            for verdict in &canary.verdicts {
-                if matches!(verdict.outcome, Outcome::Detected | Outcome::Pending) {
-                    continue;
-                }
-                misses.total += 1;
-                let kind = (
-                    route.plan.name.as_str(),
-                    verdict.expectation,
-                    verdict.outcome,
-                    canary.last_stage,
-                    reason(verdict),
-                );
-                let at = known.get(&kind).copied();
-                let listed = misses.listed.len() < MISSES_LISTED;
-                if !listed && at.is_none() && misses.kinds.len() >= MISS_KINDS {
-                    misses.of_other_kinds += 1;
-                    continue;
-                }
-                let miss = || miss(route, canary, verdict);
-                if listed {
-                    misses.listed.push(miss());
-                }
-                match at {
-                    Some(at) => misses.number(at),
-                    None if misses.kinds.len() < MISS_KINDS => {
-                        known.insert(kind, misses.kinds.len());
-                        misses.kinds.push(MissKind { first: miss(), number: 1 });
-                    }
-                    None => misses.of_other_kinds += 1,
-                }
-            }
-        }
-    }
-    misses
-}
-
-fn miss(route: &RouteView, canary: &CanaryView, verdict: &Verdict) -> MissReport {
-    MissReport {
-        route: route.plan.name.clone(),
-        expectation: route.plan.expectations[verdict.expectation].name.clone(),
-        canary: canary.id.to_string(),
-        outcome: verdict.outcome.name().to_owned(),
-        last_stage: canary.last_stage.name().to_owned(),
-        reason: reason(verdict),
-    }
 }
 
 fn watchers(assessment: &Assessment) -> Vec<WatcherReport> {
@@ -447,6 +413,7 @@ fn definitions() -> Vec<Definition> {
         ("undelivered", "Rejected at hand-over for certain. Counts as not met, unless the fault is ours."),
         ("indeterminate", "Nobody can say: a watcher was blind or never proved that it can see, delivery is unproven, or the interval straddles the deadline."),
         ("pending", "Not decided yet at the cut."),
+        ("not yet due", "Planned, and at the cut neither handed over nor withdrawn. Planned = withdrawn + not yet due + injected."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
         ("polled", "Where polls are further apart than 5 % of the median, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate; a quantile lies anywhere in its cell. Where they are closer, the upper ends: an upper bound."),
@@ -455,6 +422,7 @@ fn definitions() -> Vec<Definition> {
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
         ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
         ("schedule of a rule", "Found where the detection instants, laid modulo 1, 5, 10, 15, 30 or 60 minutes of wall time, lie closer together than chance pairing of submissions and times allows (level 0.01, Holm); its mean wait is half its period."),
+        ("from the completing event", "For a burst: from submission of the event with which the rule's condition is met, so that the burst's own length is in no number. At ingested it ends when as many of its events were found as complete it."),
         ("detected only", "Stage times and lateness summarise what was seen; they say nothing about what was not."),
     ]
     .into_iter()

@@ -3,10 +3,11 @@
 use super::model::*;
 use super::times::{Decided, distribution};
 use super::words::{duration, percent, percent_up};
-use super::{claim, notes, schedule};
-use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, RouteView, Verdict};
-use crate::ledger::{ExpectationPlan, WatcherPlan};
-use crate::stats::histogram::StageHistogram;
+use super::{claim, hindrance, notes, schedule};
+use crate::dispatch::outcome::{
+    CanaryView, Delivery, Interval, Outcome, Reason, RouteView, Verdict,
+};
+use crate::ledger::{ExpectationPlan, Stage, WatcherPlan};
 use crate::stats::planning::canaries_needed;
 use crate::stats::proportion::{clopper_pearson, lower_limit, upper_limit};
 use crate::stats::survival::{Band, Curve, Observation};
@@ -50,7 +51,7 @@ pub(super) fn report(
         by_created_time: count(&|_, v| v.by_created_time),
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
-        completing_p50_ns: completing(&decided),
+        completing: completing(&decided, plan, resolution_ns),
         schedule: schedule::report(&decided, &ttd),
         ttd,
         share,
@@ -71,22 +72,44 @@ pub(crate) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Obse
     }
     match (verdict.ttd, verdict.censored_at_ns) {
         (Some(ttd), _) => Some(Observation { time_ns: ttd.upper_ns, event: true }),
+        // Nobody followed it, not even for a moment.
+        (None, None | Some(0)) => None,
         (None, Some(time_ns)) => Some(Observation { time_ns, event: false }),
-        (None, None) => None,
     }
 }
 
-fn completing(decided: &[Decided<'_>]) -> Option<u64> {
-    if decided.iter().all(|(c, _)| c.completing_after_ns == 0) {
+/// The median from the completing event, estimated like the time from the first one.
+fn completing(
+    decided: &[Decided<'_>],
+    plan: &ExpectationPlan,
+    resolution_ns: u64,
+) -> Option<CompletingReport> {
+    if decided.iter().all(|(c, _)| c.completing_after_ns == Some(0)) {
         return None;
     }
-    let mut histogram = StageHistogram::new();
-    for (_, verdict) in decided {
-        if let Some(ttd) = verdict.ttd_completing {
-            histogram.record(ttd.upper_ns);
+    let (mut before, mut left_out) = (0, 0);
+    let mut shifted: Vec<(&CanaryView, Verdict)> = Vec::with_capacity(decided.len());
+    for (canary, verdict) in decided {
+        let mut verdict = (*verdict).clone();
+        let seen = verdict.ttd.take();
+        verdict.ttd = verdict.ttd_completing;
+        verdict.censored_at_ns = canary
+            .completing_after_ns
+            .and_then(|after| Some(verdict.censored_at_ns?.saturating_sub(after)));
+        if seen.is_some() && verdict.ttd.is_none() {
+            if plan.stage > Stage::Ingested && canary.completing_after_ns.is_some() {
+                before += 1;
+                verdict.ttd = Some(Interval { lower_ns: 0, upper_ns: 0 });
+            } else {
+                left_out += 1;
+            }
         }
+        shifted.push((canary, verdict));
     }
-    histogram.quantile_ns(0.5)
+    let shifted: Vec<Decided<'_>> = shifted.iter().map(|(c, v)| (*c, v)).collect();
+    let ttd = distribution(&shifted, plan.deadline_ns, resolution_ns);
+    let p50 = ttd.quantiles.into_iter().next()?;
+    Some(CompletingReport { n: ttd.n, events: ttd.events, before, left_out, label: ttd.label, p50 })
 }
 
 /// The denominator is chosen without looking at any outcome.
@@ -94,8 +117,8 @@ fn share(decided: &[Decided<'_>], plan: &ExpectationPlan, cut: i64) -> ShareRepo
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
     // What our own fault kept from being delivered says nothing about anybody's detection.
     let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
-    let eligible: Vec<_> =
-        decided.iter().filter(|(c, v)| c.submitted <= latest && !ours(v)).collect();
+    let (by_us, eligible): (Vec<_>, Vec<_>) =
+        decided.iter().filter(|(c, _)| c.submitted <= latest).partition(|(_, v)| ours(v));
     let known = |c: &CanaryView, v: &Verdict| {
         let sure = matches!(c.delivery, Delivery::Proven | Delivery::Rejected);
         sure && !matches!(v.outcome, Outcome::Indeterminate | Outcome::Pending)
@@ -109,6 +132,7 @@ fn share(decided: &[Decided<'_>], plan: &ExpectationPlan, cut: i64) -> ShareRepo
     let sure: Vec<_> = eligible.iter().filter(|(c, v)| known(c, v)).collect();
     ShareReport {
         eligible: eligible.len() as u64,
+        rejected_by_us: by_us.len() as u64,
         left_out: make(sure.iter().filter(|(_, v)| in_time(v)).count(), sure.len()),
         counted_as_failed: make(
             eligible.iter().filter(|(_, v)| in_time(v)).count(),
@@ -158,10 +182,18 @@ fn objective(
     (state, words)
 }
 
+/// Why nothing is in the denominator.
+pub(super) fn none_judged(share: &ShareReport) -> String {
+    match share.rejected_by_us {
+        0 => "none old enough to be judged".to_owned(),
+        n => format!("none to be judged, {n} rejected at hand-over by a fault of ours"),
+    }
+}
+
 /// `57 of 60 in time, 1 not, 2 undecided`.
 fn counted(share: &ShareReport) -> String {
     if share.eligible == 0 {
-        return "none old enough to be judged".to_owned();
+        return none_judged(share);
     }
     let surely_not = share.left_out.n - share.left_out.x;
     let open = share.eligible - share.counted_as_failed.x - surely_not;
@@ -176,6 +208,9 @@ fn counted(share: &ShareReport) -> String {
         // "All of them" is a statement about these; about the next ones it bounds only this.
         let most = percent_up(upper_limit(0, share.eligible, CONFIDENCE));
         words.push_str(&format!(", so at most {most} are not (95 % confidence, one-sided)"));
+    }
+    if share.rejected_by_us > 0 {
+        words.push_str(&format!(", {} left out by a fault of ours", share.rejected_by_us));
     }
     words
 }
@@ -202,6 +237,7 @@ fn in_words(
     let limit = limit.ns().filter(|_| ttd.n >= needed).or(last);
     let sure_not = upper_limit(share.left_out.x, share.left_out.n, CONFIDENCE) < p;
     let (wanted, stage) = (percent(p), plan.stage.name());
+    let hindered = hindrance::words(decided);
     match (limit, more) {
         (Some(ns), _) => format!(
             "{counted}; with 95 % confidence at least {wanted} are {stage} within {}",
@@ -211,12 +247,20 @@ fn in_words(
             "{counted}; with 95 % confidence fewer than {wanted} are {stage} within {}",
             duration(plan.deadline_ns)
         ),
-        (None, Some(more)) => format!(
-            "{counted}; cannot say yet within what time {wanted} are {stage}, {more} more {} needed",
-            if more == 1 { "canary" } else { "canaries" }
-        ),
-        (None, None) => {
-            format!("{counted}; cannot say within what time {wanted} are {stage}")
+        _ => {
+            // More of the same help only where some of them could be followed.
+            let more = more.filter(|_| ttd.n > 0 || hindered.is_none());
+            let mut words = format!("{counted}; cannot say");
+            words.push_str(if more.is_some() { " yet" } else { "" });
+            words.push_str(&format!(" within what time {wanted} are {stage}"));
+            if let Some(more) = more {
+                let canaries = if more == 1 { "canary" } else { "canaries" };
+                words.push_str(&format!(", {more} more {canaries} needed"));
+            }
+            if let Some(hindered) = hindered {
+                words.push_str(&format!("; {hindered}"));
+            }
+            words
         }
     }
 }

@@ -7,10 +7,9 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use super::anatomy::StepReport;
+pub use super::numbers::*;
 pub use super::schedule::ScheduleReport;
 use crate::exit::Exit;
-use crate::stats::proportion::ShareInterval;
-use crate::stats::survival::{Quantile, Reach};
 
 /// Name and version of the JSON form.
 pub const FORMAT: &str = "dwell-report/1";
@@ -37,6 +36,8 @@ pub struct ReportModel {
     pub met: u32,
     /// Expectations in all.
     pub expectations: u32,
+    /// Outcome counts over all routes.
+    pub total: TotalReport,
     /// One entry per route, in the order of the configuration.
     pub routes: Vec<RouteReport>,
     /// What must be known beside the numbers of all routes, in words.
@@ -62,7 +63,9 @@ pub struct ReportModel {
     pub lateness: Option<Spread>,
     /// Hours of the day (UTC) in which at least one canary was injected.
     pub hours_sampled: Vec<u8>,
-    /// Quiet hours as configured: never sampled.
+    /// The other hours of the day: nothing is known about detection in them.
+    pub hours_never_sampled: Vec<u8>,
+    /// Quiet hours as configured, of all runs.
     pub quiet_hours: Vec<String>,
     /// Terms and what they mean here.
     pub definitions: Vec<Definition>,
@@ -81,6 +84,23 @@ pub struct ReportModel {
     #[serde(skip)]
     #[schemars(skip)]
     pub canaries: Vec<CanaryRow>,
+}
+
+/// Counts over all routes: no time is pooled over them.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct TotalReport {
+    /// planned = withdrawn + not yet due + injected.
+    pub planned: u64,
+    /// Never handed over.
+    pub withdrawn: u64,
+    /// Neither withdrawn nor handed over at the cut.
+    pub not_yet_due: u64,
+    /// Handed over.
+    pub injected: u64,
+    /// Verdicts per outcome, one per canary and expectation.
+    pub outcomes: BTreeMap<String, u64>,
+    /// The same in words.
+    pub words: String,
 }
 
 /// Histograms, and the time that they span.
@@ -112,17 +132,21 @@ pub struct RouteReport {
     pub supplier: bool,
     /// Where it writes.
     pub target: String,
-    /// planned = withdrawn + injected + not yet reached.
+    /// planned = withdrawn + not yet due + injected.
     pub planned: u64,
     /// Never handed over, by reason.
     pub withdrawn: BTreeMap<String, u64>,
+    /// Planned, and at the cut neither withdrawn nor handed over.
+    pub not_yet_due: u64,
     /// Handed over.
     pub injected: u64,
     /// Injected, but delivery not proven by receipts; kept out of the survival curve.
     pub delivery_unproven: u64,
     /// Rejected for certain, and seen all the same.
     pub receipt_contradicted: u64,
-    /// Times since submission at each stage, detected only.
+    /// From where stages and steps are measured: `submission`, or `completing event` for a burst.
+    pub stages_from: String,
+    /// Times at each stage, by sightings that satisfy what is expected there; detected only.
     pub stages: Vec<StageReport>,
     /// Where the time goes from stage to stage, detected only.
     pub anatomy: Vec<StepReport>,
@@ -135,7 +159,9 @@ pub struct RouteReport {
 pub struct StageReport {
     /// Its name.
     pub stage: String,
-    /// The spread of the upper bounds, detected only.
+    /// The times are upper bounds: some were polled.
+    pub upper_bound: bool,
+    /// The spread of the upper ends, detected only.
     pub spread: Spread,
 }
 
@@ -186,7 +212,7 @@ pub struct ExpectationReport {
     /// The schedule that the detections betray, where they do.
     pub schedule: Option<ScheduleReport>,
     /// Median from the completing event: a second number, where the recipe is a burst.
-    pub completing_p50_ns: Option<u64>,
+    pub completing: Option<CompletingReport>,
     /// Share in time.
     pub share: ShareReport,
     /// The claim that was fixed beforehand, or why there is none; only where the objective has a
@@ -200,114 +226,6 @@ pub struct ExpectationReport {
     pub verdict: String,
     /// What must be known beside the numbers, in words.
     pub notes: Vec<String>,
-}
-
-/// The distribution of the time to detect.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct TtdReport {
-    /// Canaries that enter the estimate.
-    pub n: u64,
-    /// Detections among them.
-    pub events: u64,
-    /// The longest time for which any of them was followed, nanoseconds: where the curve ends.
-    pub followed_ns: u64,
-    /// What the numbers are: the time to detect, or an upper bound on it where it is polled; with the
-    /// estimate where that is not Kaplan-Meier.
-    pub label: String,
-    /// The estimate used.
-    pub method: Method,
-    /// Quantiles with 95 % intervals.
-    pub quantiles: Vec<QuantileReport>,
-    /// The curve of canaries not yet detected: Kaplan-Meier, or both edges of Turnbull's estimate; of
-    /// more than 2,000 steps every k-th, and the first and the last 100.
-    pub curve: Vec<CurvePoint>,
-    /// Mean time up to the deadline, with that time and its standard error; never a bare mean.
-    pub mean: Option<MeanReport>,
-    /// Blocks of submission time that were drawn for intervals by bootstrap.
-    pub blocks: BlockReport,
-    /// The last detection after submission, nanoseconds.
-    pub last_detection_ns: Option<u64>,
-    /// Median if all indeterminate ones had been detected when blindness began, and if none had been;
-    /// only with indeterminate outcomes. `null` means not reached.
-    pub extremes_p50_ns: Option<(Option<u64>, Option<u64>)>,
-}
-
-/// Which estimate.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Kaplan-Meier, with log-log intervals.
-    KaplanMeier,
-    /// The same on the upper ends of polled intervals: an upper bound.
-    KaplanMeierUpperEnds,
-    /// Turnbull's estimate on polled intervals, with bootstrap intervals.
-    Turnbull,
-}
-
-/// A mean that says what it is restricted to.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct MeanReport {
-    /// Times beyond this, and canaries not seen, count as this; nanoseconds.
-    pub up_to_ns: u64,
-    /// The restricted mean, nanoseconds.
-    pub mean_ns: u64,
-    /// Its standard error, nanoseconds.
-    pub standard_error_ns: u64,
-}
-
-/// How submission time was cut for the block bootstrap.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct BlockReport {
-    /// Length of a block, nanoseconds.
-    pub length_ns: u64,
-    /// Why that long.
-    pub why: String,
-    /// Blocks with canaries in them.
-    pub number: u32,
-    /// Resamples drawn; 0 where none were.
-    pub resamples: u32,
-    /// Why no interval by blocks was computed.
-    pub not_computed: Option<String>,
-}
-
-/// Two limits in time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
-pub struct BlockLimits {
-    /// Lower limit.
-    pub lower: Reach,
-    /// Upper limit.
-    pub upper: Reach,
-}
-
-/// One quantile.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct QuantileReport {
-    /// 0.5, 0.9, 0.95.
-    pub p: f64,
-    /// The estimate with its interval (95 %): log-log, or by bootstrap for Turnbull's estimate, where
-    /// the estimate is the right end of `within`. `None` when refused.
-    pub value: Option<Quantile>,
-    /// How many more canaries would be needed before it is shown.
-    pub needs_more: u64,
-    /// Turnbull's estimate: the quantile lies anywhere between these.
-    pub within: Option<BlockLimits>,
-    /// Interval (95 %, percentile) by blocks of submission time, beside the log-log one.
-    pub by_blocks: Option<BlockLimits>,
-    /// The two intervals differ by more than a fifth in width.
-    pub blocks_differ: bool,
-}
-
-/// One step of the curve.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct CurvePoint {
-    /// Nanoseconds since submission.
-    pub time_ns: u64,
-    /// Share not yet detected after it.
-    pub undetected: f64,
-    /// Lower 95 % limit, log-log, `None` where undefined; for Turnbull's estimate its lower edge.
-    pub lower: Option<f64>,
-    /// Upper 95 % limit; for Turnbull's estimate its upper edge.
-    pub upper: Option<f64>,
 }
 
 /// A claim with n and m, and whether the canaries carry it.
@@ -339,35 +257,6 @@ pub struct ClaimReport {
     pub state: String,
     /// The same in words.
     pub words: String,
-}
-
-/// The share in time, as a range.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct ShareReport {
-    /// Canaries old enough at the cut for their deadline to have passed.
-    pub eligible: u64,
-    /// Indeterminate and unproven ones left out.
-    pub left_out: Share,
-    /// The same, counted as failed.
-    pub counted_as_failed: Share,
-}
-
-/// x of n with a 95 % Clopper-Pearson interval.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct Share {
-    /// In time.
-    pub x: u64,
-    /// Of so many.
-    pub n: u64,
-    /// The interval.
-    pub interval: ShareInterval,
-}
-
-impl Share {
-    /// x / n; `None` for n = 0.
-    pub fn point(&self) -> Option<f64> {
-        (self.n > 0).then(|| self.x as f64 / self.n as f64)
-    }
 }
 
 /// One canary that was not seen in time.

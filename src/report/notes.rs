@@ -1,7 +1,7 @@
 //! What must be known beside an expectation's numbers, in words that every format prints.
 
 use super::model::*;
-use super::text::limits;
+use super::text::{limits, quantile};
 use super::words::duration;
 
 /// The notes on one expectation, in the order of the numbers they belong to.
@@ -20,6 +20,15 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
             duration(mean.standard_error_ns),
         ));
     }
+    notes.extend(ttd.extremes.as_ref().map(extremes));
+    notes.extend(report.completing.as_ref().map(completing));
+    if report.by_other_rule > 0 {
+        notes.push(format!(
+            "{} of {} were alerted by a rule that the expectation does not name, which satisfies nothing",
+            report.by_other_rule,
+            report.outcomes.values().sum::<u64>()
+        ));
+    }
     if report.by_created_time > 0 {
         notes.push(format!(
             "{} counted as in time by the alert's own creation time plus the configured bound on the \
@@ -32,6 +41,31 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
             .push(format!("{} times rest on the wall clock across a reboot", report.across_reboot));
     }
     notes
+}
+
+fn extremes(extremes: &ExtremesReport) -> String {
+    let end = |ns: Option<u64>| ns.map_or("not reached".to_owned(), duration);
+    format!(
+        "{} of {} were out of sight: median if each of them had been detected when blindness began: \
+         {}; if none ever was: {}",
+        extremes.blind,
+        extremes.n,
+        end(extremes.early_ns),
+        end(extremes.never_ns)
+    )
+}
+
+fn completing(completing: &CompletingReport) -> String {
+    let CompletingReport { n, events, before, left_out, label, p50 } = completing;
+    let mut words =
+        format!("from the completing event: {label}, p50 {} (n {n}, {events} seen)", quantile(p50));
+    if *before > 0 {
+        words.push_str(&format!("; {before} were detected before that event and count as 0 s"));
+    }
+    if *left_out > 0 {
+        words.push_str(&format!("; left out are {left_out} whose completing event was not seen"));
+    }
+    words
 }
 
 fn cells(ttd: &TtdReport) -> String {

@@ -3,12 +3,16 @@
 //! Numbers stand in tables where those fit the width, in lists where they do not; sentences are
 //! wrapped between words. A word is cut nowhere: one that is wider than the terminal stays whole.
 
+mod evidence;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use textwrap::core::display_width;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use super::escape::terminal as safe;
+use super::expectation::none_judged;
 use super::model::*;
+use super::total::{self, OUTCOMES};
 use super::words::{duration, percent};
 use crate::stats::survival::Reach;
 
@@ -25,6 +29,7 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
     for sentence in &model.verdict {
         page.line(0, &safe(sentence));
     }
+    page.line(0, &model.total.words);
     page.gap();
     numbers(&mut page, model);
     model.notes.iter().for_each(|note| page.line(0, &safe(note)));
@@ -43,7 +48,7 @@ pub(super) fn render(model: &ReportModel, width: u16) -> String {
     for line in model.floor.words.iter().chain(&model.floor.limited) {
         page.line(0, &safe(line));
     }
-    evidence_lines(&mut page, model);
+    evidence::lines(&mut page, model);
     page.gap();
     page.line(0, &model.inventory);
     page.line(0, &model.limit);
@@ -118,15 +123,7 @@ fn notes(page: &mut Page, model: &ReportModel) {
 fn list(page: &mut Page, route: &RouteReport, e: &ExpectationReport) {
     page.line(0, &format!("{} / {}: {}", safe(&route.name), safe(&e.name), e.objective));
     page.line(2, &format!("objective: {}", safe(&e.objective_words)));
-    page.line(
-        2,
-        &format!(
-            "{} planned, {} withdrawn, {} injected",
-            route.planned,
-            route.withdrawn.values().sum::<u64>(),
-            route.injected
-        ),
-    );
+    page.line(2, &total::of_route(route));
     let outcomes: Vec<String> =
         OUTCOMES.iter().map(|name| format!("{} {name}", count(e, name))).collect();
     page.line(2, &outcomes.join(", "));
@@ -139,9 +136,6 @@ fn list(page: &mut Page, route: &RouteReport, e: &ExpectationReport) {
         page.line(2, &safe(note));
     }
 }
-
-const OUTCOMES: [&str; 6] =
-    ["detected", "late", "missed", "undelivered", "indeterminate", "pending"];
 
 fn count(expectation: &ExpectationReport, outcome: &str) -> u64 {
     expectation.outcomes.get(outcome).copied().unwrap_or(0)
@@ -158,7 +152,7 @@ fn table() -> Table {
 fn outcomes(model: &ReportModel) -> String {
     let mut table = table();
     table.set_header(
-        ["route", "expectation", "planned", "withdrawn", "injected"]
+        ["route", "expectation", "planned", "withdrawn", "not yet due", "injected"]
             .into_iter()
             .chain(OUTCOMES)
             .chain(["objective"]),
@@ -170,6 +164,7 @@ fn outcomes(model: &ReportModel) -> String {
                 safe(&expectation.name),
                 route.planned.to_string(),
                 route.withdrawn.values().sum::<u64>().to_string(),
+                route.not_yet_due.to_string(),
                 route.injected.to_string(),
             ];
             row.extend(OUTCOMES.iter().map(|name| count(expectation, name).to_string()));
@@ -214,7 +209,7 @@ pub(super) fn share(share: &Share) -> String {
 fn share_range(report: &ShareReport) -> String {
     let (failed, left_out) = (&report.counted_as_failed, &report.left_out);
     if failed.n == 0 {
-        return "none is old enough to be judged".to_owned();
+        return none_judged(report);
     }
     if (failed.x, failed.n) == (left_out.x, left_out.n) {
         return share(failed);
@@ -238,7 +233,7 @@ fn times(model: &ReportModel) -> String {
     for route in &model.routes {
         for expectation in &route.expectations {
             let ttd = &expectation.ttd;
-            let bound = if ttd.label.starts_with("upper") { " ≤" } else { "" };
+            let bound = if ttd.method == Method::KaplanMeierUpperEnds { " ≤" } else { "" };
             let mut row = vec![
                 safe(&route.name),
                 format!("{}{bound}", safe(&expectation.name)),
@@ -294,17 +289,19 @@ pub(crate) fn bars(points: &[(u64, f64)], columns: usize) -> String {
 fn stage_lines(page: &mut Page, model: &ReportModel) {
     page.gap();
     if model.routes.iter().any(|route| !route.stages.is_empty()) {
-        page.line(0, "Stages, detected only: median since submission (n)");
+        page.line(
+            0,
+            "Stages, detected only: median since submission (n); ≤ marks polled times, which are upper \
+             bounds",
+        );
     }
-    for route in &model.routes {
-        let parts: Vec<String> = route
-            .stages
-            .iter()
-            .map(|s| format!("{} {} ({})", s.stage, duration(s.spread.p50_ns), s.spread.n))
-            .collect();
-        if !parts.is_empty() {
-            page.line(2, &format!("{}: {}", safe(&route.name), parts.join(", ")));
-        }
+    for route in model.routes.iter().filter(|route| !route.stages.is_empty()) {
+        let parts: Vec<String> = route.stages.iter().map(stage).collect();
+        let from = match route.stages_from.as_str() {
+            "submission" => String::new(),
+            from => format!(", from the {from}"),
+        };
+        page.line(2, &format!("{}{from}: {}", safe(&route.name), parts.join(", ")));
     }
     if let Some(late) = &model.lateness {
         page.line(
@@ -318,6 +315,16 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
             ),
         );
     }
+}
+
+fn stage(report: &StageReport) -> String {
+    let Spread { p50_ns, n, .. } = report.spread;
+    format!("{} {}{} ({n})", report.stage, bound(report.upper_bound), duration(p50_ns))
+}
+
+/// The mark of an upper bound.
+pub(super) fn bound(upper: bool) -> &'static str {
+    if upper { "≤ " } else { "" }
 }
 
 fn anatomy_lines(page: &mut Page, model: &ReportModel) {
@@ -386,33 +393,5 @@ fn watcher_lines(page: &mut Page, model: &ReportModel) {
     }
     for control in &model.controls {
         page.line(0, &safe(control));
-    }
-}
-
-fn evidence_lines(page: &mut Page, model: &ReportModel) {
-    let e = &model.evidence;
-    page.gap();
-    page.line(
-        0,
-        &format!("Campaign {} of {} in this ledger", e.campaign_number.0, e.campaign_number.1),
-    );
-    for run in &e.runs {
-        page.line(
-            2,
-            &format!(
-                "run {} began {}, seed {}, configuration {}, {}",
-                run.run,
-                run.began,
-                run.seed,
-                safe(&run.config_digest),
-                safe(&run.ended)
-            ),
-        );
-    }
-    for head in &e.heads {
-        page.line(0, &format!("Chain head: {}", safe(head)));
-    }
-    for never in &e.never_exercised {
-        page.line(0, &format!("Never exercised: {}", safe(never)));
     }
 }

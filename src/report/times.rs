@@ -113,7 +113,7 @@ pub(super) fn distribution(
         },
         quantiles: QUANTILES.iter().map(|p| kaplan_meier(&curve, *p)).collect(),
         curve: points(&curve),
-        extremes_p50_ns: extremes(decided, &sample.observations, curve.subjects()),
+        extremes: extremes(decided, &sample.observations),
         mean: mean(&curve, followed_ns, deadline_ns),
         blocks: BlockReport::planned(block_ns, blocks.len() as u32),
         last_detection_ns: curve.steps().last().map(|s| s.time_ns),
@@ -298,11 +298,7 @@ pub(super) fn points(curve: &Curve) -> Vec<CurvePoint> {
 
 /// The median if all indeterminate canaries had been detected when blindness began, and if none;
 /// refused with as few canaries as the median itself.
-fn extremes(
-    decided: &[Decided<'_>],
-    observations: &[Observation],
-    n: u64,
-) -> Option<(Option<u64>, Option<u64>)> {
+fn extremes(decided: &[Decided<'_>], observations: &[Observation]) -> Option<ExtremesReport> {
     // Each blind one stands among the observations as a censoring at the time it became so.
     let mut blind: BTreeMap<u64, usize> = BTreeMap::new();
     for (canary, verdict) in decided {
@@ -311,11 +307,18 @@ fn extremes(
             *blind.entry(at).or_insert(0) += 1;
         }
     }
+    // Those that nobody followed at all enter nothing but this.
+    let unfollowed = blind.get(&0).copied().unwrap_or(0);
+    let all = || {
+        let unfollowed = std::iter::repeat_n(Observation { time_ns: 0, event: false }, unfollowed);
+        observations.iter().copied().chain(unfollowed)
+    };
+    let n = (observations.len() + unfollowed) as u64;
     if blind.is_empty() || n < needed(0.5) {
         return None;
     }
     let median = |detected: bool| {
-        let (mut changed, mut left) = (observations.to_vec(), blind.clone());
+        let (mut changed, mut left): (Vec<Observation>, _) = (all().collect(), blind.clone());
         for observation in changed.iter_mut().filter(|o| !o.event) {
             let Some(left) = left.get_mut(&observation.time_ns).filter(|left| **left > 0) else {
                 continue;
@@ -328,5 +331,6 @@ fn extremes(
         }
         Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
     };
-    Some((median(true), median(false)))
+    let blind = blind.values().sum::<usize>() as u64;
+    Some(ExtremesReport { n, blind, early_ns: median(true), never_ns: median(false) })
 }

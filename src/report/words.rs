@@ -55,6 +55,25 @@ pub fn percent_up(share: f64) -> String {
     format!("{} %", tenths / 10.0)
 }
 
+/// Hours of the day, in order, as spans: `00 to 05, 09`; `none`.
+pub fn hours(hours: &[u8]) -> String {
+    let mut spans: Vec<(u8, u8)> = Vec::new();
+    for hour in hours {
+        match spans.last_mut() {
+            Some((_, last)) if *last + 1 == *hour => *last = *hour,
+            _ => spans.push((*hour, *hour)),
+        }
+    }
+    if spans.is_empty() {
+        return "none".to_owned();
+    }
+    let span = |(first, last): &(u8, u8)| match first == last {
+        true => format!("{first:02}"),
+        false => format!("{first:02} to {last:02}"),
+    };
+    spans.iter().map(span).collect::<Vec<_>>().join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,6 +92,12 @@ mod tests {
         ] {
             assert_eq!(duration(ns), text);
         }
+    }
+
+    #[test]
+    fn hours_are_told_as_spans() {
+        assert_eq!(hours(&[]), "none");
+        assert_eq!(hours(&[0, 1, 2, 9, 22, 23]), "00 to 02, 09, 22 to 23");
     }
 
     #[test]

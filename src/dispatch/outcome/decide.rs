@@ -26,10 +26,7 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
     let first = canary.first();
     let submitted_stamp = canary.submitted();
     let submitted = case.fold.axis().of(&submitted_stamp);
-    let completing_after_ns =
-        canary.handed.iter().find(|h| h.event == canary.completing).map_or(0, |h| {
-            case.fold.axis().of(&h.submitted).saturating_sub(submitted).max(0) as u64
-        });
+    let completing_after_ns = completing_after(case, submitted);
     let delivery = delivery(canary, case.plan.proof, first.is_some());
     let times =
         Times { submitted, submitted_wall_ns: submitted_stamp.wall_ns, completing_after_ns };
@@ -58,7 +55,7 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
         completing_after_ns,
         delivery,
         receipt_contradicted: delivery == Delivery::Rejected && !live.is_empty(),
-        last_stage: last_stage(delivery, &stages),
+        last_stage: last_stage(delivery, &live),
         stages,
         verdicts,
         across_reboot: live.iter().any(|s| s.observed_stamp.boot != submitted_stamp.boot),
@@ -71,6 +68,18 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
         outside: Replays::total(&replayed.outside),
         excess: Replays::total(&replayed.excess),
     }
+}
+
+/// From the submission of the first event to that of the completing one; `None` where it was not sent.
+fn completing_after(case: &Case<'_>, submitted: AxisNs) -> Option<u64> {
+    let canary = case.canary;
+    if canary.completing == 0 {
+        return Some(0);
+    }
+    let sent =
+        |h: &&Handed| h.event == canary.completing && !matches!(h.result, HandedResult::NotSent);
+    let handed = canary.handed.iter().find(sent)?;
+    Some(case.fold.axis().of(&handed.submitted).saturating_sub(submitted).max(0) as u64)
 }
 
 /// What the receipts alone prove.
@@ -97,18 +106,31 @@ fn delivery(canary: &Canary, proof: Strength, handed_over: bool) -> Delivery {
     }
 }
 
-fn last_stage(delivery: Delivery, stages: &[StageTime]) -> Stage {
+/// Any sighting proves its stage, whatever it satisfies.
+fn last_stage(delivery: Delivery, live: &[&Seen]) -> Stage {
     let receipt = match delivery {
         Delivery::Proven => Stage::Delivered,
         _ => Stage::Sent,
     };
-    stages.iter().map(|s| s.stage).max().map_or(receipt, |seen| seen.max(receipt))
+    live.iter().map(|s| s.stage).max().map_or(receipt, |seen| seen.max(receipt))
 }
 
 struct Times {
     submitted: AxisNs,
     submitted_wall_ns: i64,
-    completing_after_ns: u64,
+    completing_after_ns: Option<u64>,
+}
+
+impl Times {
+    /// The same time from the submission of the completing event. There is none where that was not
+    /// sent, or where the sighting came before it: nothing is clipped to zero in silence.
+    fn since_completing(&self, since: Interval) -> Option<Interval> {
+        let after = self.completing_after_ns?;
+        Some(Interval {
+            upper_ns: since.upper_ns.checked_sub(after)?,
+            lower_ns: since.lower_ns.saturating_sub(after),
+        })
+    }
 }
 
 /// Time since submission as an interval, from our own clock alone.
@@ -129,7 +151,7 @@ fn watcher<'a>(run: &'a RunStarted, name: &str) -> Option<&'a WatcherPlan> {
     run.watchers.iter().find(|w| w.name == name)
 }
 
-/// First time at each stage that was seen; a later stage bounds an earlier one from above.
+/// First time at each stage, by sightings that count there.
 fn stage_times(case: &Case<'_>, times: &Times, live: &[&Seen]) -> Vec<StageTime> {
     let mut stages: Vec<StageTime> = Vec::new();
     for stage in [
@@ -140,16 +162,75 @@ fn stage_times(case: &Case<'_>, times: &Times, live: &[&Seen]) -> Vec<StageTime>
         Stage::Acknowledged,
         Stage::Closed,
     ] {
-        let first = live.iter().filter(|s| s.stage == stage).min_by_key(|s| s.observed);
-        if let Some(seen) = first {
+        let mut seen: Vec<&Seen> = live
+            .iter()
+            .filter(|s| s.stage == stage && expected_at(case, times, s))
+            .copied()
+            .collect();
+        seen.sort_by_key(|s| s.observed);
+        if let Some(first) = seen.first() {
+            let name = case.fold.names.name(first.watcher);
             stages.push(StageTime {
                 stage,
-                since_submission: interval(case, times, seen),
-                watcher: case.fold.names.shared(seen.watcher),
+                since_submission: interval(case, times, first),
+                since_completing: completing(case.canary, &seen)
+                    .and_then(|s| times.since_completing(interval(case, times, s))),
+                polled: watcher(case.run, name).is_some_and(|w| w.kind == "poll"),
+                watcher: case.fold.names.shared(first.watcher),
             });
         }
     }
     stages
+}
+
+/// True for a sighting that satisfies an expectation at its own stage. Where the route expects nothing
+/// there, any event counts, and any alert of a rule that is waited for elsewhere.
+fn expected_at(case: &Case<'_>, times: &Times, seen: &Seen) -> bool {
+    let all = &case.plan.expectations;
+    if all.iter().any(|e| e.stage == seen.stage) {
+        return all.iter().any(|e| {
+            let horizon = times.submitted.saturating_add_unsigned(e.horizon_ns);
+            e.stage == seen.stage
+                && listed(case, e, seen)
+                && names(case, e, seen)
+                && seen.observed <= horizon
+        });
+    }
+    let mut alerts = all.iter().filter(|e| e.stage >= Stage::Detected).peekable();
+    seen.stage < Stage::Detected || alerts.peek().is_none() || alerts.any(|e| names(case, e, seen))
+}
+
+/// Of sightings in order of time the first after which the rule's condition is met: of alerts the
+/// first, of a burst's events the one with which a watcher had seen as many as complete it.
+fn completing<'a>(canary: &Canary, seen: &[&'a Seen]) -> Option<&'a Seen> {
+    let first = seen.first()?;
+    if first.stage > Stage::Ingested {
+        return Some(first);
+    }
+    let mut events: Vec<(u32, u64)> = Vec::new();
+    seen.iter().copied().find(|s| {
+        if !events.contains(&(s.watcher, s.event)) {
+            events.push((s.watcher, s.event));
+        }
+        events.iter().filter(|(watcher, _)| *watcher == s.watcher).count()
+            > canary.completing as usize
+    })
+}
+
+/// True when the expectation lists the sighting's watcher.
+fn listed(case: &Case<'_>, expectation: &ExpectationPlan, seen: &Seen) -> bool {
+    let name = case.fold.names.name(seen.watcher);
+    expectation.watchers.iter().any(|w| w == name)
+}
+
+/// True when the sighting's rule is one that the expectation names, or it names none.
+fn names(case: &Case<'_>, expectation: &ExpectationPlan, seen: &Seen) -> bool {
+    expectation.rules.is_empty()
+        || expectation
+            .rules
+            .iter()
+            .filter_map(|r| case.fold.names.find(r))
+            .any(|wanted| seen.rule == Some(wanted) || seen.rule_names.contains(&wanted))
 }
 
 struct Ctx<'a> {
@@ -184,24 +265,14 @@ impl Ctx<'_> {
     }
 
     fn names(&self, seen: &Seen) -> bool {
-        if self.expectation.rules.is_empty() {
-            return true;
-        }
-        self.expectation
-            .rules
-            .iter()
-            .filter_map(|r| self.case.fold.names.find(r))
-            .any(|wanted| seen.rule == Some(wanted) || seen.rule_names.contains(&wanted))
+        names(self.case, self.expectation, seen)
     }
 
     /// A listed watcher at the stage or beyond; any watcher strictly beyond it, since a later stage
     /// bounds every earlier one from above.
     fn counts(&self, seen: &Seen) -> bool {
-        let listed = || {
-            let name = self.case.fold.names.name(seen.watcher);
-            self.expectation.watchers.iter().any(|w| w == name)
-        };
-        seen.stage > self.expectation.stage || (seen.stage == self.expectation.stage && listed())
+        seen.stage > self.expectation.stage
+            || (seen.stage == self.expectation.stage && listed(self.case, self.expectation, seen))
     }
 
     fn deciding(&self) -> Option<&Seen> {
@@ -246,27 +317,38 @@ impl Ctx<'_> {
             verdict.by_created_time = true;
             verdict.reason = None;
         }
-        let after = self.times.completing_after_ns;
         verdict.ttd = Some(ttd);
-        verdict.ttd_completing = Some(Interval {
-            lower_ns: ttd.lower_ns.saturating_sub(after),
-            upper_ns: ttd.upper_ns.saturating_sub(after),
-        });
+        verdict.ttd_completing = self.since_completing(ttd);
         verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
         verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
         verdict.polled = plan.is_some_and(|w| w.kind == "poll");
     }
 
+    /// An alert tells when the condition was met. Of a burst's events the first says nothing about the
+    /// completing one: there the sighting counts with which as many were seen as complete it.
+    fn since_completing(&self, ttd: Interval) -> Option<Interval> {
+        if self.expectation.stage > Stage::Ingested || self.case.canary.completing == 0 {
+            return self.times.since_completing(ttd);
+        }
+        let mut seen: Vec<&Seen> = self.own().collect();
+        seen.sort_by_key(|s| s.observed);
+        let seen = completing(self.case.canary, &seen)?;
+        self.times.since_completing(interval(self.case, self.times, seen))
+    }
+
+    /// Sightings of listed watchers at the expectation's own stage that satisfy it.
+    fn own(&self) -> impl Iterator<Item = &Seen> {
+        self.live.iter().copied().filter(|seen| {
+            seen.stage == self.expectation.stage
+                && listed(self.case, self.expectation, seen)
+                && self.names(seen)
+        })
+    }
+
     /// A later stage bounds this one from above alone. From below only a listed watcher's own sighting
     /// does, however late it came; without one the submission is all that is known.
     fn own_lower_ns(&self) -> u64 {
-        let listed = |seen: &&&Seen| {
-            let name = self.case.fold.names.name(seen.watcher);
-            seen.stage == self.expectation.stage
-                && self.expectation.watchers.iter().any(|w| w == name)
-                && self.names(seen)
-        };
-        let first = self.live.iter().filter(listed).min_by_key(|s| s.observed);
+        let first = self.own().min_by_key(|s| s.observed);
         first.map_or(0, |seen| interval(self.case, self.times, seen).lower_ns)
     }
 
@@ -382,12 +464,16 @@ impl Ctx<'_> {
         })
     }
 
-    /// min(horizon, cut, first uncovered instant of any required watcher), since submission.
+    /// min(horizon, cut, first uncovered instant of any required watcher), since submission. What a
+    /// watcher did not see that never proved that it can was followed by nobody.
     fn censored_at(&self) -> u64 {
         let submitted = self.times.submitted;
         let mut end =
             self.case.cut.min(submitted.saturating_add_unsigned(self.expectation.horizon_ns));
         for name in &self.expectation.watchers {
+            if !self.case.fold.is_proven(name, &self.case.run.config_digest) {
+                return 0;
+            }
             let uncovered = match self.case.fold.coverage.get(name) {
                 Some(coverage) => coverage.first_uncovered(submitted),
                 None => submitted,

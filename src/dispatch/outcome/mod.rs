@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - Every canary with an intent, unless withdrawn, has exactly one [`Outcome`] per expectation.
-//! - planned = withdrawn + injected + not yet reached; injected = detected + late + missed +
+//! - planned = withdrawn + not yet due + injected; injected = detected + late + missed +
 //!   undelivered + indeterminate + pending.
 //! - Blind is not missed: a miss needs every required watcher to be proven, to have covered the time
 //!   from submission to the deadline without a break, and to have begun a look after the deadline.
@@ -159,7 +159,8 @@ pub struct Verdict {
     pub reason: Option<Reason>,
     /// Time to detect from the first event, where there is one.
     pub ttd: Option<Interval>,
-    /// The same from the completing event: a second, labelled number.
+    /// The same from the completing event: a second, labelled number. `None` where that event was not
+    /// sent or, at `ingested`, not seen, and where the deciding sighting came before it.
     pub ttd_completing: Option<Interval>,
     /// The watcher of the deciding sighting.
     pub watcher: Option<Name>,
@@ -183,6 +184,12 @@ pub struct StageTime {
     pub stage: Stage,
     /// From submission of the first event.
     pub since_submission: Interval,
+    /// From submission of the completing event to the sighting with which the rule's condition was
+    /// met: of a burst's events that one with which as many were seen as complete it. `None` where
+    /// that event was not sent, or not seen, or where this came before it.
+    pub since_completing: Option<Interval>,
+    /// Seen by polling: the upper end is an upper bound.
+    pub polled: bool,
     /// Who saw it.
     pub watcher: Name,
 }
@@ -204,15 +211,15 @@ pub struct CanaryView {
     pub submitted_wall_ns: i64,
     /// Lateness of the first event against its plan, nanoseconds.
     pub late_ns: Option<i64>,
-    /// Submission of the completing event after the first, nanoseconds.
-    pub completing_after_ns: u64,
+    /// Submission of the completing event after the first, nanoseconds; `None` where it was not sent.
+    pub completing_after_ns: Option<u64>,
     /// What is known about delivery without any sighting.
     pub delivery: Delivery,
     /// Rejected for certain, and seen all the same.
     pub receipt_contradicted: bool,
     /// The latest stage that it provably reached.
     pub last_stage: Stage,
-    /// First time at each stage, in stage order.
+    /// First time at each stage by a sighting that counts there, in stage order.
     pub stages: Vec<StageTime>,
     /// One per expectation of the route, in order.
     pub verdicts: Vec<Verdict>,
@@ -287,6 +294,16 @@ impl RouteView {
     /// Number of canaries never handed over.
     pub fn withdrawn_total(&self) -> u64 {
         self.withdrawn.iter().map(|w| u64::from(w.slots)).sum()
+    }
+
+    /// Number of canaries that at the cut were neither withdrawn nor handed over.
+    pub fn not_yet_due(&self) -> u64 {
+        self.planned.saturating_sub(self.withdrawn_total() + self.canaries.len() as u64)
+    }
+
+    /// True where canaries are bursts: they have a completing event other than the first.
+    pub fn is_burst(&self) -> bool {
+        self.canaries.iter().any(|c| c.completing_after_ns != Some(0))
     }
 
     /// The expectations of the route.

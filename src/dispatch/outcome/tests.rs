@@ -247,6 +247,7 @@ fn silence_is_missed_only_when_somebody_could_see() {
     let verdict_unproven = verdict(unproven, 13.0).1;
     assert_eq!(verdict_unproven.outcome, Outcome::Indeterminate);
     assert!(matches!(verdict_unproven.reason, Some(Reason::NeverProven { .. })));
+    assert_eq!(verdict_unproven.censored_at_ns, Some(0), "nobody followed it");
 }
 
 #[test]
@@ -502,6 +503,128 @@ fn the_cut_hides_later_rows() {
         fold.assess(None).unwrap().routes[0].canaries[0].verdicts[0].outcome,
         Outcome::Pending
     );
+}
+
+fn event(second: f64) -> Row {
+    Row::Sighting(SightingRow {
+        watcher: "search".into(),
+        stage: Stage::Ingested,
+        native_id: format!("{second}"),
+        rule: None,
+        ..sighting(1, second, "")
+    })
+}
+
+#[test]
+fn a_stage_is_reached_by_what_satisfies_it_and_by_nothing_else() {
+    let mut rows = delivered();
+    rows.extend([
+        Row::Sighting(sighting(1, 2.0, "other")),
+        Row::Sighting(sighting(1, 4.0, "rule")),
+        event(1.0),
+    ]);
+    let (canary, verdict) = verdict(rows.clone(), 50.0);
+    let times = |canary: &CanaryView| -> Vec<(Stage, u64)> {
+        canary.stages.iter().map(|s| (s.stage, s.since_submission.upper_ns / S as u64)).collect()
+    };
+    // Nothing is expected of `ingested`: there every event counts.
+    assert_eq!(times(&canary), [(Stage::Ingested, 1), (Stage::Detected, 4)]);
+    assert_eq!(Some(canary.stages[1].since_submission), verdict.ttd);
+    rows.remove(rows.len() - 2);
+    let (canary, _) = self::verdict(rows, 50.0);
+    assert_eq!(times(&canary), [(Stage::Ingested, 1)]);
+    assert_eq!(canary.last_stage, Stage::Detected, "another rule's alert proves the stage");
+}
+
+#[test]
+fn a_burst_is_measured_from_its_completing_event_or_not_at_all() {
+    // Three events a second apart, the last of which completes.
+    let burst = |seen: Vec<Row>| {
+        let mut rows = watched(-1);
+        rows.push(intent(1, 3));
+        rows.extend((0..3).map(|event| receipt(1, event, accepted(Strength::Written))));
+        rows.extend(seen);
+        verdict(rows, 50.0)
+    };
+    let seconds = |ns: Option<Interval>| ns.map(|i| i.upper_ns as f64 / 1e9);
+    let alert = |second| Row::Sighting(sighting(1, second, "rule"));
+    let (canary, verdict) = burst(vec![event(0.5), event(1.5), event(2.5), alert(2.75)]);
+    let since: Vec<_> = canary.stages.iter().map(|s| seconds(s.since_completing)).collect();
+    assert_eq!(since, [Some(0.5), Some(0.75)], "the third event, not the first");
+    assert_eq!(seconds(verdict.ttd_completing), Some(0.75));
+    // Two of three found say nothing about the third; an alert before it is none about it.
+    let (canary, verdict) = burst(vec![event(0.5), event(1.5), alert(1.75)]);
+    let since: Vec<_> = canary.stages.iter().map(|s| seconds(s.since_completing)).collect();
+    assert_eq!((since, verdict.ttd_completing), (vec![None, None], None));
+    assert_eq!(seconds(verdict.ttd), Some(1.75));
+}
+
+/// Planned at its instant: never reached, in flight, handed over, withdrawn before or after its intent.
+fn planned(serial: u32, instant: f64, delay: f64, kind: u8) -> Vec<Row> {
+    let Row::Intent(intent) = intent(serial, 1) else { return vec![] };
+    let intent = Row::Intent(Intent { intended: at(instant), ..intent });
+    let withdrawn = |seconds: f64, canary| {
+        Row::Withdrawn(Withdrawn {
+            at: at(seconds),
+            run: 1,
+            route: 0,
+            slot_from: serial,
+            slots: 1,
+            canary,
+            reason: "stop".into(),
+        })
+    };
+    match kind {
+        0 => vec![],
+        1 => vec![intent],
+        2 => vec![
+            intent,
+            Row::Receipt(ReceiptRow {
+                canary: id(serial),
+                event: 0,
+                submitted_at: at(instant + delay),
+                late_ns: 0,
+                result: EventResult::Accepted {
+                    at: None,
+                    strength: Strength::Written,
+                    place: None,
+                },
+            }),
+        ],
+        3 => vec![intent, withdrawn(instant + delay, Some(id(serial)))],
+        _ => vec![withdrawn(instant, None)],
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_plan_is_conserved_at_every_cut(
+        slots in proptest::collection::vec((0.0f64..100.0, 0.0f64..10.0, 0u8..5), 1..20),
+        cut in 0.0f64..120.0,
+    ) {
+        let mut run = plan("file", None);
+        run.routes[0].planned = slots.len() as u32;
+        let mut fold = Fold::new(Some(at(cut).wall_ns));
+        fold.apply(&Row::Run(Box::new(run)));
+        let (mut injected, mut withdrawn, mut not_yet_due) = (0, 0, 0);
+        for (serial, (instant, delay, kind)) in (0..).zip(slots.iter().copied()) {
+            planned(serial, instant, delay, kind).iter().for_each(|row| fold.apply(row));
+            let by = |second: f64| at(second).wall_ns <= at(cut).wall_ns;
+            match kind {
+                3 if by(instant + delay) => withdrawn += 1,
+                4 if by(instant) => withdrawn += 1,
+                1..=3 if by(instant) => injected += 1,
+                _ => not_yet_due += 1,
+            }
+        }
+        let assessment = fold.assess(None).unwrap();
+        let route = &assessment.routes[0];
+        prop_assert_eq!(route.withdrawn_total(), withdrawn);
+        prop_assert_eq!(route.canaries.len() as u64, injected);
+        prop_assert_eq!(route.not_yet_due(), not_yet_due);
+        prop_assert_eq!(route.planned, withdrawn + injected + not_yet_due);
+        prop_assert_eq!(route.counts(0).values().sum::<u64>(), injected);
+    }
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::report::model::{ExpectationReport, RouteReport};
+use crate::report::model::{ExpectationReport, Method, RouteReport};
 use crate::report::words::duration;
 
 pub(in crate::report) const LEFT: f64 = 52.0;
@@ -140,6 +140,7 @@ pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationRepor
     for point in &e.ttd.curve {
         let _ = write!(path, "H{:.1}V{:.1}", axis.x(point.time_ns), y(point.undetected));
     }
+    page.push_str(&whiskers(e, &axis));
     let deadline = axis.x(e.deadline_ns);
     let _ = writeln!(
         page,
@@ -152,6 +153,26 @@ pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationRepor
         bottom + 35.0,
         duration(e.deadline_ns),
     );
+}
+
+/// Turnbull's estimate has no confidence band: the quantiles' intervals, each at its own height; one
+/// without an upper limit runs to where anybody was followed and has no end there.
+fn whiskers(e: &ExpectationReport, axis: &Axis) -> String {
+    let mut bars = String::new();
+    let shown = e.ttd.quantiles.iter().filter(|_| e.ttd.method == Method::Turnbull);
+    for (q, value) in shown.filter_map(|q| Some((q, q.value?))) {
+        let Some(lower) = value.lower.ns() else { continue };
+        let (height, left) = (y(1.0 - q.p), axis.x(lower));
+        let right = axis.x(value.upper.ns().unwrap_or(e.ttd.followed_ns));
+        let mut path = format!("M{left:.1},{height:.1}H{right:.1}");
+        let end = |x: f64| format!("M{x:.1},{:.1}v8", height - 4.0);
+        path.push_str(&end(left));
+        if value.upper.ns().is_some() {
+            path.push_str(&end(right));
+        }
+        let _ = write!(bars, "<path d=\"{path}\" fill=\"none\" stroke=\"#1a1f24\"/>");
+    }
+    bars
 }
 
 /// The band as a filled staircase, up to where anybody was followed or where it is undefined.

@@ -7,9 +7,11 @@ pub(super) mod chart;
 use std::fmt::Write;
 
 use super::escape::html as safe;
+use super::expectation::none_judged;
 use super::model::*;
-use super::text::{quantile, share};
-use super::words::{duration, percent};
+use super::text::{bound, quantile, share};
+use super::total::{self, OUTCOMES};
+use super::words::{duration, hours, percent};
 
 pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
 
@@ -30,7 +32,7 @@ pub(super) fn render(model: &ReportModel) -> String {
     for sentence in &model.verdict {
         let _ = write!(page, "<p>{}</p>", safe(sentence));
     }
-    page.push_str("</div>\n");
+    let _ = writeln!(page, "<p>{}</p></div>", safe(&model.total.words));
     routes(&mut page, model);
     curves(&mut page, model);
     stages(&mut page, model);
@@ -71,10 +73,7 @@ fn routes(page: &mut String, model: &ReportModel) {
             let supplier = if route.supplier { " (supplier)" } else { "" };
             let median = e.ttd.quantiles.first();
             let polled = e.ttd.method == Method::KaplanMeierUpperEnds;
-            let bound = match median.and_then(|q| q.value) {
-                Some(_) if polled => "≤ ",
-                _ => "",
-            };
+            let bound = bound(polled && median.is_some_and(|q| q.value.is_some()));
             let _ = writeln!(
                 page,
                 "<tr><td>{}<br/><span class=\"small\">{}<br/>{}{supplier}</span></td><td>{}: {}</td>\
@@ -99,7 +98,7 @@ fn routes(page: &mut String, model: &ReportModel) {
 fn in_time(report: &ShareReport) -> String {
     let (failed, left_out) = (&report.counted_as_failed, &report.left_out);
     if failed.n == 0 {
-        return "none is old enough to be judged".to_owned();
+        return none_judged(report);
     }
     if (failed.x, failed.n) == (left_out.x, left_out.n) {
         return share(failed);
@@ -111,6 +110,9 @@ fn in_time(report: &ShareReport) -> String {
     )
 }
 
+/// One for each of the outcomes.
+const COLOURS: [&str; 6] = ["#2f7d4a", "#d9a520", "#a3271c", "#6b4c8a", "#8a949c", "#d5dbe0"];
+
 /// A bar of all injected canaries with the same in words below it.
 fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
     const LONG: f64 = 220.0;
@@ -118,14 +120,7 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
     let mut bar = String::new();
     let mut words = Vec::new();
     let mut at = 0.0;
-    for (outcome, colour) in [
-        ("detected", "#2f7d4a"),
-        ("late", "#d9a520"),
-        ("missed", "#a3271c"),
-        ("undelivered", "#6b4c8a"),
-        ("indeterminate", "#8a949c"),
-        ("pending", "#d5dbe0"),
-    ] {
+    for (outcome, colour) in OUTCOMES.into_iter().zip(COLOURS) {
         let n = e.outcomes.get(outcome).copied().unwrap_or(0);
         if n == 0 {
             continue;
@@ -141,9 +136,9 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
         ));
     }
     format!(
-        "{} injected<br/><svg class=\"bar\" viewBox=\"0 0 {LONG} 12\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{bar}</svg><br/>\
+        "{}<br/><svg class=\"bar\" viewBox=\"0 0 {LONG} 12\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{bar}</svg><br/>\
          <span class=\"small\">{}</span>",
-        route.injected,
+        total::of_route(route),
         words.join(" ")
     )
 }
@@ -151,14 +146,14 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
 fn curves(page: &mut String, model: &ReportModel) {
     page.push_str(
         "<h2>Share not yet detected</h2><p class=\"small\">Kaplan-Meier estimate with its 95 % log-log \
-         band, or for coarsely polled times Turnbull's estimate between its two edges; the time axis is \
-         logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
+         band, or for coarsely polled times Turnbull's estimate between its two edges, which are no \
+         confidence band; the time axis is logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
     );
     for note in &model.notes {
         let _ = writeln!(page, "<p class=\"small\">{}</p>", safe(note));
     }
     for route in &model.routes {
-        for e in route.expectations.iter().filter(|e| e.ttd.n > 0) {
+        for e in route.expectations.iter().filter(|e| e.ttd.n > 0 || !e.notes.is_empty()) {
             let _ = write!(
                 page,
                 "<h3>{} / {}</h3><p>{}</p>",
@@ -166,40 +161,39 @@ fn curves(page: &mut String, model: &ReportModel) {
                 safe(&e.stage),
                 safe(&e.verdict)
             );
-            chart::curve(page, route, e);
-            let quantiles: Vec<String> = e
-                .ttd
-                .quantiles
-                .iter()
-                .map(|q| format!("p{}: {}", q.p * 100.0, quantile(q)))
-                .collect();
-            let _ = writeln!(
-                page,
-                "<p class=\"small\">{}; n = {}, {} seen{}. {}.</p>",
-                safe(&e.ttd.label),
-                e.ttd.n,
-                e.ttd.events,
-                match route.delivery_unproven {
-                    0 => String::new(),
-                    n => format!(", {n} of unproven delivery left out"),
-                },
-                quantiles.join("; ")
-            );
+            if e.ttd.n > 0 {
+                estimate(page, route, e);
+            }
             for note in &e.notes {
                 let _ = writeln!(page, "<p class=\"small\">{}.</p>", safe(&sentence(note)));
             }
-            if let Some((early, never)) = e.ttd.extremes_p50_ns {
-                let end = |ns: Option<u64>| ns.map_or("not reached".to_owned(), duration);
-                let _ = writeln!(
-                    page,
-                    "<p class=\"small\">Median if every indeterminate one had been detected when \
-                     blindness began: {}; if none: {}.</p>",
-                    end(early),
-                    end(never)
-                );
-            }
         }
     }
+}
+
+/// The curve with its numbers.
+fn estimate(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
+    chart::curve(page, route, e);
+    if e.ttd.method == Method::Turnbull {
+        page.push_str(
+            "<p class=\"small\">The band is what the polls leave open, not a confidence band; the bars \
+             with ends are the quantiles' 95 % intervals by bootstrap.</p>\n",
+        );
+    }
+    let quantiles: Vec<String> =
+        e.ttd.quantiles.iter().map(|q| format!("p{}: {}", q.p * 100.0, quantile(q))).collect();
+    let _ = writeln!(
+        page,
+        "<p class=\"small\">{}; n = {}, {} seen{}. {}.</p>",
+        safe(&e.ttd.label),
+        e.ttd.n,
+        e.ttd.events,
+        match route.delivery_unproven {
+            0 => String::new(),
+            n => format!(", {n} of unproven delivery left out"),
+        },
+        quantiles.join("; ")
+    );
 }
 
 /// With a capital letter.
@@ -210,8 +204,9 @@ fn sentence(note: &str) -> String {
 
 fn stages(page: &mut String, model: &ReportModel) {
     page.push_str(
-        "<h2>Stages</h2><p class=\"small\">Since submission, detected only; bars show the median on the \
-         same logarithmic scale.</p><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Stage</th>\
+        "<h2>Stages</h2><p class=\"small\">Since submission, of a burst since its completing event; detected \
+         only. ≤ marks polled times, which are upper bounds. Bars show the median on the same logarithmic \
+         scale.</p><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Stage</th>\
          <th class=\"n\">n</th><th class=\"n\">Median</th><th class=\"n\">90 %</th><th class=\"n\">Largest</th>\
          <th></th></tr></thead><tbody>\n",
     );
@@ -226,12 +221,17 @@ fn stages(page: &mut String, model: &ReportModel) {
     for route in &model.routes {
         for stage in &route.stages {
             let s = &stage.spread;
+            let bound = bound(stage.upper_bound);
+            let from = match route.stages_from.as_str() {
+                "submission" => String::new(),
+                from => format!("<br/><span class=\"small\">from the {}</span>", safe(from)),
+            };
             let log = |ns: u64| (ns.max(100_000) as f64 / 100_000.0).ln();
             let bar = 200.0 * log(s.p50_ns) / log(longest).max(1e-9);
             let _ = writeln!(
                 page,
-                "<tr><td>{}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td>\
-                 <td class=\"n\">{}</td><td><svg width=\"204\" height=\"14\" aria-hidden=\"true\"><rect width=\"{bar:.0}\" \
+                "<tr><td>{}{from}</td><td>{}</td><td class=\"n\">{}</td><td class=\"n\">{bound}{}</td>\
+                 <td class=\"n\">{bound}{}</td><td class=\"n\">{bound}{}</td><td><svg width=\"204\" height=\"14\" aria-hidden=\"true\"><rect width=\"{bar:.0}\" \
                  height=\"12\" y=\"1\" fill=\"#2b6c99\"/></svg></td></tr>",
                 safe(&route.name),
                 safe(&stage.stage),
@@ -387,9 +387,9 @@ fn evidence(page: &mut String, model: &ReportModel) {
             ),
         );
     }
-    let hours: Vec<String> = model.hours_sampled.iter().map(|h| format!("{h:02}")).collect();
-    row("Hours sampled (UTC)", hours.join(", "));
-    row("Never sampled", safe(&model.quiet_hours.join(", ")));
+    row("Hours sampled (UTC)", hours(&model.hours_sampled));
+    row("Hours never sampled (UTC)", hours(&model.hours_never_sampled));
+    row("Quiet hours", safe(&model.quiet_hours.join(", ")));
     row("Controls", safe(&model.controls.join("; ")));
     row("Versions", safe(&e.versions.join(", ")));
     row("Clock", safe(&e.clock.join("; ")));

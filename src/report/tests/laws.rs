@@ -24,7 +24,8 @@ fn conserved(model: &ReportModel) {
     let mut rows = 0;
     for route in &model.routes {
         let withdrawn: u64 = route.withdrawn.values().sum();
-        assert_eq!(route.planned, withdrawn + route.injected, "{}", route.name);
+        let sum = withdrawn + route.not_yet_due + route.injected;
+        assert_eq!(route.planned, sum, "{}", route.name);
         for e in &route.expectations {
             assert_eq!(e.outcomes.values().sum::<u64>(), route.injected, "{}", route.name);
             rows += route.injected;
@@ -37,6 +38,9 @@ fn conserved(model: &ReportModel) {
         }
     }
     assert_eq!(model.canaries.len() as u64, rows, "one row per canary and expectation");
+    let total = &model.total;
+    assert_eq!(total.planned, total.withdrawn + total.not_yet_due + total.injected);
+    assert_eq!(total.outcomes.values().sum::<u64>(), rows);
 }
 
 #[test]
@@ -58,6 +62,76 @@ fn every_outcome_is_counted_once() {
     assert_eq!(model.routes[1].expectations[0].ttd.label, "time to detect (polled, Turnbull)");
     assert_eq!(model.misses.len(), 5 + 2 + 1);
     assert_eq!(model.exit(), Exit::Environment, "an undelivered canary is the environment's fault");
+}
+
+#[test]
+fn the_total_is_counts_in_every_format() {
+    let model = ledger::model(&every_outcome(), "quickstart");
+    let words = "In all 20 planned, 1 withdrawn, 0 not yet due, 19 injected; 19 verdicts on 3 \
+                 expectations: 11 detected, 2 late, 2 missed, 1 undelivered, 3 indeterminate, 0 pending.";
+    assert_eq!(model.total.words, words);
+    for format in [Format::Text, Format::Html, Format::Json] {
+        assert!(render(&model, format, 300).contains(words), "{format:?}");
+    }
+}
+
+#[test]
+fn a_cut_inside_a_campaign_says_what_was_not_due_yet() {
+    let route = Route { every: 2.0, ..Route::new("r", &[Fate::Seen(1.0); 10]) };
+    let mut fold = crate::dispatch::outcome::Fold::new(Some(ledger::at(7.5).wall_ns));
+    ledger::rows(&[route], "c").iter().for_each(|row| fold.apply(row));
+    let model = ReportModel::with_rows(&fold.assess(None).unwrap(), &Beside::default());
+    conserved(&model);
+    assert_eq!((model.routes[0].not_yet_due, model.routes[0].injected), (6, 4));
+    for format in [Format::Text, Format::Html] {
+        let page = render(&model, format, 80);
+        assert!(page.contains("10 planned, 0 withdrawn, 6 not yet due, 4 injected"), "{page}");
+    }
+}
+
+#[test]
+fn what_an_unproven_watcher_did_not_see_is_no_number() {
+    let mut rows = ledger::rows(&[Route::new("r", &[Fate::Silent; 5])], "c");
+    rows.retain(|row| !matches!(row, crate::ledger::Row::Proven(_)));
+    let model = ledger::model_of(&rows);
+    let e = expectation(&model);
+    assert_eq!((e.ttd.n, e.ttd.quantiles[0].value), (0, None), "nobody followed any");
+    let extremes = e.ttd.extremes.unwrap();
+    assert_eq!((extremes.n, extremes.early_ns, extremes.never_ns), (5, Some(0), None));
+    assert_eq!(
+        e.verdict,
+        "0 of 5 in time, 5 undecided; cannot say within what time 95 % are detected; 5 of 5 are \
+         indeterminate, because watcher watch r never proved that it can see"
+    );
+    let said = "detected when blindness began: 0 ns; if none ever was: not reached";
+    for format in [Format::Text, Format::Html] {
+        let page = render(&model, format, 300);
+        assert!(page.contains(said), "{page}");
+        assert!(!page.contains("more canaries needed"), "{page}");
+    }
+}
+
+#[test]
+fn what_blindness_hides_is_shown_at_both_ends() {
+    // Six seen before the blind span of seconds 3 to 5, two silent in it.
+    let parts = [(6, Fate::Seen(2.0)), (2, Fate::Silent)];
+    let route = Route { blind: Some("503".into()), ..Route::new("r", &fates(&parts)) };
+    let model = one(route);
+    let e = expectation(&model);
+    assert!(e.verdict.contains("2 of 8 are indeterminate, because watcher watch r was blind, its"));
+    assert!(e.verdict.contains("more canaries needed"), "some were followed: {}", e.verdict);
+    assert!(render(&model, Format::Text, 300).contains("2 of 8 were out of sight: median if"));
+}
+
+#[test]
+fn what_our_own_fault_kept_back_is_named() {
+    let model = one(Route::new("r", &[Fate::RejectedByUs; 5]));
+    let words = "none to be judged, 5 rejected at hand-over by a fault of ours";
+    assert!(expectation(&model).verdict.starts_with(words));
+    for format in [Format::Text, Format::Html] {
+        let page = render(&model, format, 300);
+        assert!(page.contains(words) && !page.contains("old enough"), "{page}");
+    }
 }
 
 #[test]
@@ -175,6 +249,7 @@ fn the_verdict_names_what_was_never_exercised() {
     let routes = [Route::new("used", &[Fate::Seen(1.0)]), Route::new("idle", &[Fate::Withdrawn])];
     let model = ledger::model(&routes, "c");
     assert_eq!(model.verdict.last().unwrap(), "Never exercised: idle / detected.");
+    assert_eq!(render(&model, Format::Text, 80).matches("Never exercised").count(), 1);
     assert_eq!(model.exit(), Exit::Undecided);
 }
 

@@ -185,7 +185,7 @@ fn canary(serial: u32, (outcome, last_stage): &(Outcome, Stage)) -> CanaryView {
         submitted: START.wall_ns,
         submitted_wall_ns: START.wall_ns,
         late_ns: Some(0),
-        completing_after_ns: 0,
+        completing_after_ns: Some(0),
         delivery: Delivery::Proven,
         receipt_contradicted: false,
         last_stage: *last_stage,

@@ -75,21 +75,31 @@ pub fn missing_fields(
 }
 
 fn compare(recipe: &Recipe, sent: &Value, document: &Value) -> Vec<FieldGap> {
-    let mut gaps = Vec::new();
-    for field in recipe.expected_fields() {
-        let Some(expected) = get(sent, &field).map(plain).filter(|text| !text.is_empty()) else {
-            continue;
-        };
-        let actual = get(document, &field);
-        let gap = match actual {
-            None => Gap::Missing,
-            Some(value) if is_empty(value) => Gap::Empty,
-            Some(value) if !same(&plain(value), &expected) => Gap::Different,
-            Some(_) => continue,
-        };
-        gaps.push(FieldGap { field, gap, expected, actual: actual.map(plain) });
+    let expected = |field: String| {
+        let expected = get(sent, &field).filter(|value| !whole(value).is_empty())?;
+        field_gap(&field, expected, get(document, &field))
+    };
+    recipe.expected_fields().into_iter().filter_map(expected).collect()
+}
+
+/// What is wrong with one field, if anything is.
+pub fn field_gap(field: &str, expected: &Value, actual: Option<&Value>) -> Option<FieldGap> {
+    let gap = match actual {
+        None => Gap::Missing,
+        Some(value) if is_empty(value) => Gap::Empty,
+        Some(value) if !same(&whole(value), &whole(expected)) => Gap::Different,
+        Some(_) => return None,
+    };
+    let (field, expected) = (field.to_owned(), plain(expected));
+    Some(FieldGap { field, gap, expected, actual: actual.map(plain) })
+}
+
+/// A value as text, uncut: what differs behind the place where people stop reading differs too.
+fn whole(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
-    gaps
 }
 
 /// `["authentication"]` and `authentication` are the same to every index; so is letter case.
@@ -152,5 +162,13 @@ mod tests {
         let other = told(|document| set(document, "source.ip", json!("198.51.100.9")));
         let text = "ingested, but `source.ip` is \"198.51.100.9\" instead of \"203.0.113.7\"";
         assert_eq!(other, [text]);
+    }
+
+    #[test]
+    fn what_differs_behind_the_cut_of_a_message_differs() {
+        let (sent, seen) = ("a".repeat(130), format!("{}; rm -rf", "a".repeat(130)));
+        let gap = field_gap("url.original", &json!(sent), Some(&json!(seen))).unwrap();
+        assert_eq!(gap.gap, Gap::Different);
+        assert_eq!(gap.actual.unwrap().len(), 123, "what is told stays short");
     }
 }

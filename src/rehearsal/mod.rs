@@ -23,7 +23,7 @@ mod view;
 
 pub use correlation::{CorrelationStory, explain_correlation};
 pub use explain::{FieldReason, RuleStory, explain_document, explain_text};
-pub use gaps::{FieldGap, Gap, missing_fields};
+pub use gaps::{FieldGap, Gap, field_gap, missing_fields};
 pub use lint::lint_rules;
 pub use rehearse::{Rehearsal, RehearseError, RehearsedRecipe, parsed_events, rehearse};
 pub use rules::{RefusedRule, RuleError, RuleMatch, RuleSet, Timed};

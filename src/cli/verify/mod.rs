@@ -6,6 +6,8 @@
 
 mod answer;
 mod compare;
+mod places;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -78,10 +80,7 @@ fn decide(args: &Args, global: &Global) -> Result<Exit, Failure> {
     };
     let config = config::load_for_reading(&global.config)?;
     let keys = Arc::new(KeyRing::load(&config.key).map_err(super::key::failed)?);
-    let reader = match config.ledger.exists() {
-        true => Some(Reader::open(&config.ledger)?),
-        false => None,
-    };
+    let reader = super::ledger::reader_if_any(&config.ledger)?;
     let clock = SystemClock::new();
     let case = Case { scanner: Scanner::new(Arc::clone(&keys)), keys, reader, clock };
     let findings = match &args.event {

@@ -79,13 +79,24 @@ impl Origin {
 
     /// The route's facts, from the configuration that the run recorded.
     pub fn facts(&self) -> BTreeMap<String, String> {
-        let routes = self.run.config.get("routes").and_then(|routes| routes.as_array());
-        let route = routes.into_iter().flatten().find(|route| {
+        let facts = self.route().and_then(|route| route.get("facts").cloned());
+        facts.and_then(|facts| serde_json::from_value(facts).ok()).unwrap_or_default()
+    }
+
+    /// The program tag that a syslog transport gave to events that are no syslog line themselves.
+    pub fn syslog_app(&self) -> Option<String> {
+        let name = self.route()?.get("injector")?.as_str()?;
+        let injector = self.run.config.get("injectors")?.get(name)?;
+        let is_syslog = injector.get("type")?.as_str()? == "syslog";
+        is_syslog.then(|| injector.get("app")?.as_str().map(str::to_owned)).flatten()
+    }
+
+    /// The route in the configuration that the run recorded.
+    fn route(&self) -> Option<&serde_json::Value> {
+        let routes = self.run.config.get("routes")?.as_array()?;
+        routes.iter().find(|route| {
             route.get("name").and_then(|name| name.as_str()) == Some(self.plan.name.as_str())
-        });
-        route
-            .and_then(|route| serde_json::from_value(route.get("facts")?.clone()).ok())
-            .unwrap_or_default()
+        })
     }
 
     /// What was sent, as far as the ledger kept it, for comparisons with documents.

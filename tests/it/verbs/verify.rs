@@ -79,10 +79,7 @@ fn a_canary_whose_horizon_has_passed_is_expired() {
 fn an_event_is_ours_only_if_it_is_what_was_sent() {
     let lab = Lab::new();
     let sent = lab.run(&[SSHD, "decoy-credential/cloudtrail-planted-key"], 10);
-    let event = |content: &str| {
-        let file = lab.file("event", content.as_bytes());
-        code(&lab, &["--event", &file])
-    };
+    let event = |content: &str| event_code(&lab, content);
     let line = &sent[0][0];
     assert_eq!(event(line).0, 0);
     assert_eq!(event(&format!("{line}\n")).0, 0);
@@ -116,6 +113,88 @@ fn an_event_is_ours_only_if_it_is_what_was_sent() {
     // The attacker's own line beside ours.
     assert_eq!(event(&format!("{line}\nAccepted password for root\n")).0, 14);
     assert_eq!(event("").0, 14);
+}
+
+/// Whoever reads logs can copy a whole line of ours, not only its token.
+#[test]
+fn a_line_of_ours_inside_an_event_of_somebody_else_is_not_ours() {
+    let lab = Lab::new();
+    let sent = lab.run(&[SSHD, "decoy-credential/github-token-use"], 10);
+    let line = &sent[0][0];
+    let event = |content: &str| event_code(&lab, content);
+    let login = json!({"action": "logged-in", "outcome": "success"});
+    let foreign = [
+        format!("sudo: mallory : USER=root ; COMMAND=/bin/cp /etc/shadow /tmp/x # {line}"),
+        format!("Nov 24 10:00:00 db01 sudo: mallory : COMMAND=/bin/cp /etc/shadow /tmp/x # {line}"),
+        format!("Nov 24 10:00:00 db01 sudo: {line}"),
+        format!("{line}; and more"),
+        json!({"event": login, "user": {"name": "root"}, "source": {"ip": "45.9.1.2"},
+            "user_agent": line})
+        .to_string(),
+        // In the right place, beside fields of another event.
+        json!({"event": login, "user": {"name": "root"}, "message": line}).to_string(),
+        json!({"_source": {"message": line}, "user": {"name": "root"}}).to_string(),
+        json!({"message": line, "process": {"name": "sudo"}}).to_string(),
+        json!({"MESSAGE": line, "SYSLOG_IDENTIFIER": "sudo"}).to_string(),
+        json!({"process": {"command_line": line}}).to_string(),
+        json!({"http": {"request": {"body": {"content": line}}}}).to_string(),
+        // The planted credential, used from elsewhere.
+        sent[1][0].replace("203.0.113.7", "45.9.1.2"),
+    ];
+    for record in &foreign {
+        let (exit, shown) = event(record);
+        assert_eq!(exit, 10, "{record}: {shown}");
+        assert!(shown.contains("differs "), "{record}: {shown}");
+    }
+}
+
+#[test]
+fn what_pipelines_make_of_a_canary_is_still_ours() {
+    let lab = Lab::new();
+    let sent = lab.run(&[SSHD, "decoy-credential/github-token-use"], 10);
+    let (line, object) = (&sent[0][0], &sent[1][0]);
+    let (head, message) = line.split_once("]: ").unwrap();
+    let pid = head.rsplit('[').next().unwrap();
+    let hit = json!({"_index": "logs", "_id": "1", "_source": {"message": line}});
+    let mut timed: Value = serde_json::from_str(object).unwrap();
+    set(&mut timed, "@timestamp", json!("2026-11-24T10:00:00.123Z"));
+    set(&mut timed, "agent", json!({"name": "shipper"}));
+    let ours = [
+        // rsyslog: as it came, behind a relay's header, framed anew, in its file formats.
+        format!("<86>{line}"),
+        format!("Nov 24 10:00:01 relay01 {line}"),
+        format!("<86>1 2026-11-24T10:00:00.1Z web01.example.net sshd {pid} - - {message}"),
+        format!("2026-11-24T10:00:00.123456+00:00 web01 sshd[{pid}]: {message}"),
+        // Documents: OpenSearch, Elastic, Wazuh, Splunk, Docker, journald.
+        hit.to_string(),
+        json!({"took": 1, "hits": {"total": {"value": 1}, "hits": [hit]}}).to_string(),
+        json!({"@timestamp": "2026-11-24T10:00:00Z", "host": {"name": "shipper"},
+            "event": {"original": line, "category": ["authentication", "session"],
+                "outcome": "failure"}, "process": {"name": "sshd"},
+            "source": {"ip": "203.0.113.7"}})
+        .to_string(),
+        json!({"rule": {"id": "5710"}, "full_log": line, "data": {"srcip": "203.0.113.7"}})
+            .to_string(),
+        json!({"result": {"_raw": line, "source": "/var/log/auth.log"}}).to_string(),
+        json!({"log": format!("{line}\n"), "stream": "stdout"}).to_string(),
+        json!({"MESSAGE": message, "SYSLOG_IDENTIFIER": "sshd", "_PID": pid}).to_string(),
+        // A JSON event: as it is, with what a shipper adds, and inside a text.
+        object.clone(),
+        timed.to_string(),
+        json!({"message": object, "host": "shipper"}).to_string(),
+        json!({"event": {"original": timed.to_string()}}).to_string(),
+    ];
+    for record in &ours {
+        let (exit, shown) = event_code(&lab, record);
+        assert_eq!(exit, 0, "{record}: {shown}");
+    }
+    let alone = json!({"MESSAGE": message});
+    assert_eq!(event_code(&lab, &alone.to_string()).0, 10, "nobody says whose message it is");
+}
+
+fn event_code(lab: &Lab, content: &str) -> (i32, String) {
+    let file = lab.file("event", content.as_bytes());
+    code(lab, &["--event", &file])
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! [`load`] reads one TOML file and either returns a [`Config`] whose every field has been looked at,
 //! or [`ConfigErrors`]: all that could be found at once, each with file, line, column, field, what is
 //! wrong and the next step. Nothing is opened but the file itself, folders of recipes and dialects,
-//! and the modes of secret files.
+//! for a run the key, and of other secret files the modes.
 //!
 //! Invariants:
 //!
@@ -42,7 +42,8 @@ pub use span::Span;
 use problem::Findings;
 use source::Source;
 
-/// Reads and checks a configuration for a run: an authorisation that does not hold now is refused.
+/// Reads and checks a configuration for a run: an authorisation that does not hold now is refused, and
+/// so is a key file that no token can be made with.
 pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     let now = SystemClock::new().now().wall_ns;
     read(path, Some(now))

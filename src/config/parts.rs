@@ -57,7 +57,8 @@ pub(super) struct Known {
     pub(super) watchers: BTreeMap<String, Watcher>,
 }
 
-/// Checks the whole file. `now_ns` is when an authorisation must hold, if at all.
+/// Checks the whole file. For a run `now_ns` is when an authorisation must hold, and the key must be
+/// there.
 pub(super) fn check(path: &Path, f: &mut Findings<'_>, now_ns: Option<i64>) -> Option<Config> {
     let folder = path.parent().unwrap_or(Path::new(""));
     unknown_parts(f);
@@ -65,6 +66,9 @@ pub(super) fn check(path: &Path, f: &mut Findings<'_>, now_ns: Option<i64>) -> O
     let key: raw::Key = optional(f, "key");
     let key = folder.join(key.file.unwrap_or_else(|| PathBuf::from("dwell.key")));
     secrets::private(f, "key.file", &key);
+    if now_ns.is_some() {
+        secrets::key_ring(f, "key.file", &key);
+    }
     let recipe_folders = folders(f, "recipes", folder);
     let dialect_folders = folders(f, "dialects", folder);
     let campaign = campaign(f, folder);

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use dwell_injectors::token::KeyRing;
 use toml::Value;
 
 use super::problem::Findings;
@@ -128,6 +129,16 @@ fn variable(findings: &mut Findings<'_>, field: &str, name: &str) {
         let help = "write the variable's name: letters, digits and underscores";
         findings.literal(field, name, "is no name of an environment variable", help);
     }
+}
+
+/// Refuses a key file that no token can be made with: without it a run could not begin.
+pub(super) fn key_ring(findings: &mut Findings<'_>, field: &str, path: &Path) {
+    let Err(error) = KeyRing::load(path) else { return };
+    let text = error.to_string();
+    // Its errors end with the next step, where there is one.
+    let (problem, help) =
+        text.split_once("; ").unwrap_or((&text, "let the user that runs dwell read it"));
+    findings.at(field, problem, help);
 }
 
 /// Refuses a secret file that others than its owner may read. One that is missing is the run's error.

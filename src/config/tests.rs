@@ -1,5 +1,7 @@
 //! The happy path and what the digest rests on. Broken files: `tests/it/broken.rs`.
 
+use dwell_injectors::token::KeyRing;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -40,6 +42,7 @@ fn load_text(text: &str) -> Result<Config, ConfigErrors> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dwell.toml");
     std::fs::write(&path, text).unwrap();
+    KeyRing::generate().create(&folder.path().join("dwell.key")).unwrap();
     load(&path)
 }
 
@@ -81,6 +84,8 @@ fn an_expired_authorisation_stops_runs_and_not_reports() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dwell.toml");
     std::fs::write(&path, text).unwrap();
-    assert_eq!(load(&path).unwrap_err().problems[0].field, "authorisation.valid_until");
+    let fields = |errors: ConfigErrors| errors.problems.into_iter().map(|p| p.field);
+    let refused: Vec<String> = fields(load(&path).unwrap_err()).collect();
+    assert_eq!(refused, ["key.file", "authorisation.valid_until"], "there is no key either");
     assert!(load_for_reading(&path).is_ok());
 }

@@ -32,7 +32,11 @@ fn every_shipped_configuration_loads() {
         if !name.ends_with(".toml") || name.starts_with("detector") {
             continue;
         }
-        dwell::config::load(&path).unwrap_or_else(|errors| panic!("{name}: {errors}"));
+        // Nobody ships a key.
+        if let Err(mut errors) = dwell::config::load(&path) {
+            errors.problems.retain(|problem| problem.field != "key.file");
+            assert!(errors.problems.is_empty(), "{name}: {errors}");
+        }
         seen += 1;
     }
     assert!(seen >= 3, "only {seen}");
@@ -92,12 +96,13 @@ fn check_as_json_says_what_a_run_can_cause() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::copy(root().join("configs/quickstart.toml"), folder.path().join("dwell.toml"))
         .unwrap();
+    assert!(dwell(folder.path(), &["key", "new"]).status.success());
     let output = dwell(folder.path(), &["check", "--json"]);
     let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(value["ok"], true);
     assert_eq!(value["most"]["alerts"], 20);
     assert_eq!(value["targets"][0]["local"], true);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "check wrote something");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "check wrote something");
 }
 
 #[test]

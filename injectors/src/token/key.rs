@@ -19,8 +19,11 @@ use crate::secret::{SecretError, read_private};
 
 const SERIAL_MASK: u32 = (1 << SERIAL_BITS) - 1;
 
-/// Prefixes that ordinary logs are full of: a needle there would be asked about far too often.
-const COMMON: [&str; 8] = ["http", "x509", "ipv4", "ipv6", "sha2", "md5s", "utf8", "port"];
+/// Beginnings of names with a digit inside that ordinary logs hold.
+const COMMON: [&str; 24] = [
+    "a2di", "a2dp", "a2en", "b64d", "b64e", "d3d1", "d3dx", "e2fs", "e2im", "ec2i", "f2fs", "l2ca",
+    "l2tp", "md5c", "md5d", "md5h", "md5s", "p2ps", "s3fs", "s3ob", "u2fd", "v4l2", "w32t", "x2go",
+];
 
 /// Why keys could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +31,13 @@ const COMMON: [&str; 8] = ["http", "x509", "ipv4", "ipv6", "sha2", "md5s", "utf8
 pub enum KeyError {
     /// The key file cannot be read.
     #[error(transparent)]
-    Secret(#[from] SecretError),
+    Secret(SecretError),
+    /// There is no key file.
+    #[error("there is no key file {path}; restore it from a backup, or make one: `dwell key new`")]
+    Missing {
+        /// The file.
+        path: String,
+    },
     /// A line of the key file is damaged.
     #[error("key file {path}, line {line}: {reason}; restore it from a backup")]
     Damaged {
@@ -154,7 +163,7 @@ fn mac(secret: &[u8; 32], parts: &[&[u8]]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-/// Starts with a letter, holds a digit, and is no word that logs are full of.
+/// Starts with a letter, holds a digit, and is nothing that logs are full of.
 fn prefix(secret: &[u8; 32], epoch: Epoch) -> [u8; 4] {
     for attempt in 0u16..=u16::MAX {
         let digest = mac(secret, &[b"prefix/1", &epoch.0.to_be_bytes(), &attempt.to_be_bytes()]);
@@ -162,13 +171,21 @@ fn prefix(secret: &[u8; 32], epoch: Epoch) -> [u8; 4] {
         for (to, from) in prefix.iter_mut().zip(&digest) {
             *to = ALPHABET[usize::from(from & 31)];
         }
-        let text = std::str::from_utf8(&prefix).unwrap_or_default();
         let digits = prefix.iter().filter(|c| c.is_ascii_digit()).count();
-        if prefix[0].is_ascii_lowercase() && (1..=2).contains(&digits) && !COMMON.contains(&text) {
+        if prefix[0].is_ascii_lowercase() && (1..=2).contains(&digits) && !is_common(&prefix) {
             return prefix;
         }
     }
-    unreachable!("invariant: about half of all candidates qualify")
+    unreachable!("invariant: about a quarter of all candidates qualify")
+}
+
+/// What ordinary logs are full of, so that a needle there would be asked about far too often: a word with
+/// its number (`log4`, `ipv6`, `sha2`, `win3`), what stands in every hexadecimal digest, and some names.
+pub(super) fn is_common(prefix: &[u8; 4]) -> bool {
+    let word = prefix.iter().position(u8::is_ascii_digit).unwrap_or(prefix.len());
+    let numbered = prefix[word..].iter().all(u8::is_ascii_digit);
+    let hexadecimal = prefix.iter().all(u8::is_ascii_hexdigit);
+    numbered || hexadecimal || COMMON.iter().any(|name| name.as_bytes() == prefix)
 }
 
 /// All epochs of a key file; the newest mints, all are read.
@@ -190,7 +207,12 @@ impl KeyRing {
 
     /// Reads a key file of mode 0600 or stricter.
     pub fn load(path: &Path) -> Result<KeyRing, KeyError> {
-        let text = read_private(path)?;
+        let text = read_private(path).map_err(|error| match error {
+            SecretError::Unreadable { path, source } if source.kind() == ErrorKind::NotFound => {
+                KeyError::Missing { path }
+            }
+            other => KeyError::Secret(other),
+        })?;
         let mut epochs: Vec<EpochKey> = Vec::new();
         for (number, line) in text.lines().enumerate() {
             let line_text = line.trim();

@@ -29,6 +29,28 @@ fn mangle(text: &str, how: u8) -> String {
     }
 }
 
+#[test]
+fn no_prefix_is_what_logs_are_full_of() {
+    for common in [
+        "log4", "ext4", "win3", "amd6", "int6", "lib6", "sha5", "sha2", "ipv4", "ipv6", "eth2",
+        "ip64", "a3f2", "be4d", "e2fs", "md5h",
+    ] {
+        assert!(key::is_common(common.as_bytes().try_into().unwrap()), "{common}");
+    }
+    for rare in ["r2lo", "q7xk", "w3h5"] {
+        assert!(!key::is_common(rare.as_bytes().try_into().unwrap()), "{rare}");
+    }
+    // A word with its number, or part of a digest.
+    let common = regex::Regex::new("^[a-z]+[2-7]+$|^[a-f2-7]+$").unwrap();
+    for seed in 0..2000u32 {
+        let mut secret = [0; 32];
+        secret[..4].copy_from_slice(&seed.to_be_bytes());
+        let ring = KeyRing::with_fixed_key(secret);
+        let prefix = ring.epochs()[0].prefix();
+        assert!(!common.is_match(prefix), "{prefix}");
+    }
+}
+
 proptest! {
     #[test]
     fn every_carrier_survives_every_mangling(serial in 0u32..(1 << 28), how in 0u8..8) {

@@ -46,3 +46,35 @@ fn the_key_file_of_the_configuration_is_the_default() {
     let missing = ledger::dwell(lab.path(), &["-c", "absent.toml", "key", "show"]);
     assert_eq!(missing.status.code(), Some(2));
 }
+
+/// What a run needs before anything else: a configuration without it is not sound.
+#[test]
+fn a_key_that_is_missing_or_damaged_is_a_problem_of_the_configuration() {
+    let lab = Lab::new();
+    let key = lab.path().join("dwell.key");
+    let secret = std::fs::read_to_string(&key).unwrap();
+    let refused = |words: &[&str]| {
+        for verb in [&["check"][..], &["run"], &["probe", "ssh"]] {
+            let output = lab.dwell(verb);
+            let told = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(2), "{verb:?}: {told}");
+            for word in words.iter().chain(&["dwell.toml:", "key.file: ", "  next: "]) {
+                assert!(told.contains(word), "{verb:?}: {word}: {told}");
+            }
+        }
+        let problems = lab.json(&["check"])["problems"].clone();
+        assert_eq!(problems[0]["field"], "key.file", "{problems}");
+    };
+    std::fs::remove_file(&key).unwrap();
+    refused(&["there is no key file", "`dwell key new`"]);
+    std::fs::write(&key, "epoch 1 zz\n").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    refused(&["line 1: the key is not hexadecimal", "restore it from a backup"]);
+    assert_eq!(
+        lab.dwell(&["report"]).status.code(),
+        Some(2),
+        "nothing recorded, nothing about keys"
+    );
+    std::fs::write(&key, secret).unwrap();
+    assert_eq!(lab.dwell(&["check"]).status.code(), Some(0));
+}

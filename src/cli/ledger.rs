@@ -3,9 +3,8 @@
 //! | exit code of `verify` | means |
 //! |---|---|
 //! | 0 | every row is what was written, and the expected head, if any, lies on the chain |
-//! | 1 | a row was altered, is missing, or the expected head is not on the chain |
-//! | 2 | the configuration, the key or the expected head is wrong |
-//! | 3 | the ledger cannot be read at all |
+//! | 2 | the configuration, the key or the expected head is wrong, or nothing was recorded yet |
+//! | 3 | a row was altered or is missing, the expected head is not on the chain, or the ledger cannot be read |
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, ErrorKind, Write};
@@ -18,7 +17,14 @@ use serde_json::{Value, json};
 use super::Global;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::{Audit, Head, LedgerError, Reader, Row, audit};
+use crate::ledger::{Audit, Head, LedgerError, Reader, Row, audit, has_marks};
+
+const CODES: &str = "\
+Exit codes of `ledger verify`:
+  0   every row is what was written; with --expect: and that head lies on the chain
+  2   configuration, key or expected head are wrong, or nothing was recorded yet
+  3   a row was altered or is missing, the expected head is not on the chain, or the ledger
+      cannot be read";
 
 /// Arguments of `dwell ledger`.
 #[derive(Debug, clap::Args)]
@@ -31,6 +37,7 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Recomputes the chain with the key and points at the first row that is not what was written.
+    #[command(after_help = CODES)]
     Verify {
         /// A head that a report printed: `writer:number:mac`. It must lie on the chain.
         #[arg(long, value_name = "HEAD")]
@@ -47,9 +54,27 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let config = config::load_for_reading(&global.config)?;
     match args.verb {
         Verb::Verify { expect } => verify(&config, expect.as_deref(), global),
-        Verb::Export => export(&config.ledger),
-        Verb::Show => show(&config.ledger, global),
+        Verb::Export => export(&recorded(&config.ledger)?),
+        Verb::Show => show(&recorded(&config.ledger)?, &config.ledger, global),
     }
+}
+
+/// The ledger, which a run must have made.
+fn recorded(path: &Path) -> Result<Reader, Failure> {
+    must_be_recorded(path)?;
+    Ok(Reader::open(path)?)
+}
+
+/// That nothing was recorded is no error of the machine's: nobody has run anything yet, or the path
+/// names another place. A ledger that was there and is gone is one.
+pub(super) fn must_be_recorded(path: &Path) -> Result<(), Failure> {
+    if path.exists() || has_marks(path) {
+        return Ok(());
+    }
+    Err(Failure::User(format!(
+        "nothing was recorded yet: there is no ledger {}; `dwell run` makes it",
+        path.display()
+    )))
 }
 
 fn verify(config: &Config, expect: Option<&str>, global: &Global) -> Result<Exit, Failure> {
@@ -59,6 +84,7 @@ fn verify(config: &Config, expect: Option<&str>, global: &Global) -> Result<Exit
         }
         None => None,
     };
+    must_be_recorded(&config.ledger)?;
     let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;
     let found = audit(&config.ledger, &keys.chain_key(), expect)?;
     if global.json {
@@ -73,7 +99,7 @@ fn verify(config: &Config, expect: Option<&str>, global: &Global) -> Result<Exit
     } else {
         super::put(printable(&verdict(&found)).as_bytes())?;
     }
-    Ok(if found.whole() { Exit::Met } else { Exit::Missed })
+    Ok(if found.whole() { Exit::Met } else { Exit::Environment })
 }
 
 fn verdict(found: &Audit) -> String {
@@ -110,8 +136,7 @@ fn ascii(value: &Value) -> String {
     out
 }
 
-fn export(path: &Path) -> Result<Exit, Failure> {
-    let reader = Reader::open(path)?;
+fn export(reader: &Reader) -> Result<Exit, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut failed = None;
     reader.rows(|meta, row| {
@@ -149,8 +174,7 @@ struct RunCount {
     ended: Option<String>,
 }
 
-fn show(path: &Path, global: &Global) -> Result<Exit, Failure> {
-    let reader = Reader::open(path)?;
+fn show(reader: &Reader, path: &Path, global: &Global) -> Result<Exit, Failure> {
     let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
     let mut runs: BTreeMap<u32, RunCount> = BTreeMap::new();
     reader.rows(|_, row| {
@@ -207,7 +231,7 @@ fn count(row: &Row, kinds: &mut BTreeMap<String, u64>, runs: &mut BTreeMap<u32, 
 
 /// Opens a ledger that may not be there yet: then nothing was ever recorded.
 pub(super) fn reader_if_any(path: &Path) -> Result<Option<Reader>, LedgerError> {
-    if path.exists() { Reader::open(path).map(Some) } else { Ok(None) }
+    if path.exists() || has_marks(path) { Reader::open(path).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]

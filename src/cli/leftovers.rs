@@ -1,6 +1,9 @@
 //! `dwell leftovers`: every place where a canary may still lie, so that evidence custodians and
 //! whoever counts alerts can leave them out.
 //!
+//! What is known of each event is what its receipt said, and of a file on this machine whether it is still
+//! there. A file that is there may have lost the line, a topic may have expired it: nobody looks inside.
+//!
 //! Nothing is ever cut out of a log or a topic. `--remove` deletes whole files only, and only those
 //! that an injector with `create = true` made and that hold nothing but events of this ledger, line
 //! for line.
@@ -18,7 +21,7 @@ use sha2::{Digest, Sha256};
 use super::Global;
 use crate::config;
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::{EventResult, Reader, Row};
+use crate::ledger::{EventResult, Reader, RoutePlan, Row, RunStarted};
 use crate::report::escape;
 
 /// Arguments of `dwell leftovers`.
@@ -38,7 +41,10 @@ struct Leftover {
     time: String,
     place: String,
     token: String,
-    certain: bool,
+    /// `accepted`, or `unknown` where no answer came: then it may lie nowhere.
+    receipt: &'static str,
+    /// For files of this machine: `there` or `gone`.
+    file: Option<&'static str>,
     canary: TokenId,
     event: u32,
 }
@@ -58,13 +64,23 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         (false, false) => Form::Table,
     };
     let mut out = BufWriter::new(std::io::stdout().lock());
-    match print(reader.as_ref(), &keys, form, &mut out) {
+    let folder = config.path.parent().unwrap_or(Path::new(""));
+    let sources = Sources { reader: reader.as_ref(), keys: &keys, folder };
+    match print(&sources, form, &mut out) {
         Err(Stopped::Writing(e)) if e.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Environment(format!("cannot write to stdout: {e}")))
         }
         Err(Stopped::Reading(failure)) => Err(failure),
         _ => Ok(Exit::Met),
     }
+}
+
+/// What the list is made of.
+struct Sources<'a> {
+    reader: Option<&'a Reader>,
+    keys: &'a KeyRing,
+    /// The configuration's: relative paths start there.
+    folder: &'a Path,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,49 +104,42 @@ impl From<std::io::Error> for Stopped {
 
 /// Prints the list while it is read: however many there are, one stands in memory. The place comes
 /// last in the table, because it alone has no width that is known beforehand.
-fn print(
-    reader: Option<&Reader>,
-    keys: &KeyRing,
-    form: Form,
-    out: &mut dyn Write,
-) -> Result<(), Stopped> {
+fn print(sources: &Sources<'_>, form: Form, out: &mut dyn Write) -> Result<(), Stopped> {
     match form {
-        Form::Table => table(reader, keys, out)?,
-        Form::Csv => csv(reader, keys, out)?,
-        Form::Json => json(reader, keys, out)?,
+        Form::Table => table(sources, out)?,
+        Form::Csv => csv(sources, out)?,
+        Form::Json => json(sources, out)?,
     }
     Ok(out.flush()?)
 }
 
-fn there(left: &Leftover) -> &'static str {
-    if left.certain { "yes" } else { "perhaps" }
-}
-
-fn table(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
-    writeln!(out, "{:<31}{:<9}{:<41}PLACE", "TIME", "THERE", "TOKEN")?;
+fn table(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
+    writeln!(out, "{:<31}{:<10}{:<7}{:<41}PLACE", "TIME", "RECEIPT", "FILE", "TOKEN")?;
     let mut number = 0u64;
-    each(reader, keys, &mut |left| {
+    each(sources, &mut |left| {
         number += 1;
-        let place = escape::terminal(&left.place);
-        writeln!(out, "{:<31}{:<9}{:<41}{place}", left.time, there(left), left.token)
+        let (place, file) = (escape::terminal(&left.place), left.file.unwrap_or("-"));
+        let Leftover { time, receipt, token, .. } = left;
+        writeln!(out, "{time:<31}{receipt:<10}{file:<7}{token:<41}{place}")
     })?;
     Ok(writeln!(out, "{number} events left behind")?)
 }
 
-fn csv(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
+fn csv(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
     let mut table = csv::Writer::from_writer(out);
-    table.write_record(["time", "place", "token", "there"]).map_err(std::io::Error::from)?;
-    each(reader, keys, &mut |left| {
-        let place = escape::csv(&left.place);
-        Ok(table.write_record([&left.time, &place, &left.token, there(left)])?)
+    let header = ["time", "place", "token", "receipt", "file"];
+    table.write_record(header).map_err(std::io::Error::from)?;
+    each(sources, &mut |left| {
+        let (place, file) = (escape::csv(&left.place), left.file.unwrap_or_default());
+        Ok(table.write_record([&left.time, &*place, &left.token, left.receipt, file])?)
     })?;
     Ok(table.flush()?)
 }
 
-fn json(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<(), Stopped> {
+fn json(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
     write!(out, "{{\n  \"leftovers\": [")?;
     let mut any = false;
-    each(reader, keys, &mut |left| {
+    each(sources, &mut |left| {
         let comma = if std::mem::replace(&mut any, true) { "," } else { "" };
         let text = serde_json::to_string(left).map_err(std::io::Error::from)?;
         write!(out, "{comma}\n    {}", escape::json(&text))
@@ -138,45 +147,64 @@ fn json(reader: Option<&Reader>, keys: &KeyRing, out: &mut dyn Write) -> Result<
     Ok(writeln!(out, "{}]\n}}", if any { "\n  " } else { "" })?)
 }
 
+/// Where a route's events went.
+#[derive(Clone, Default)]
+struct Place {
+    target: String,
+    file: Option<&'static str>,
+}
+
+/// The places of a run's routes. Whether a file is there is looked up once for each.
+fn places(run: &RunStarted, folder: &Path) -> Vec<Place> {
+    let routes = run.config.get("routes").and_then(|routes| routes.as_array());
+    let file = |index: usize| {
+        let injector = routes?.get(index)?.get("injector")?.as_str()?;
+        let settings = run.config.get("injectors")?.get(injector)?;
+        let is_file = settings.get("type")?.as_str()? == "file";
+        let path = folder.join(settings.get("path").filter(|_| is_file)?.as_str()?);
+        Some(if path.symlink_metadata().is_ok() { "there" } else { "gone" })
+    };
+    let place = |(index, plan): (usize, &RoutePlan)| Place {
+        target: plan.target.clone(),
+        file: file(index),
+    };
+    run.routes.iter().enumerate().map(place).collect()
+}
+
 /// Every event that lies somewhere, in commit order.
 fn each(
-    reader: Option<&Reader>,
-    keys: &KeyRing,
+    sources: &Sources<'_>,
     take: &mut dyn FnMut(&Leftover) -> std::io::Result<()>,
 ) -> Result<(), Stopped> {
-    let Some(reader) = reader else { return Ok(()) };
-    let mut targets: BTreeMap<(u32, u32), String> = BTreeMap::new();
+    let Some(reader) = sources.reader else { return Ok(()) };
+    let mut runs: BTreeMap<u32, Vec<Place>> = BTreeMap::new();
     let mut stopped = None;
     let mut one = |row: Row| -> Result<(), Stopped> {
         let receipt = match row {
             Row::Run(run) => {
-                for (route, plan) in (0u32..).zip(&run.routes) {
-                    targets.insert((run.run, route), plan.target.clone());
-                }
+                runs.insert(run.run, places(&run, sources.folder));
                 return Ok(());
             }
             Row::Receipt(receipt) => receipt,
             _ => return Ok(()),
         };
-        let (certain, place) = match receipt.result {
-            EventResult::Accepted { place, .. } => (true, place),
-            EventResult::Unknown { .. } => (false, None),
+        let (told, place) = match receipt.result {
+            EventResult::Accepted { place, .. } => ("accepted", place),
+            EventResult::Unknown { .. } => ("unknown", None),
             EventResult::Rejected { .. } | EventResult::NotSent { .. } => return Ok(()),
         };
-        let place = match place {
-            Some(place) => place,
-            None => {
-                let route = reader.route_of(receipt.canary).map_err(Failure::from);
-                let route = route.map_err(Stopped::Reading)?;
-                route.and_then(|route| targets.get(&route).cloned()).unwrap_or_default()
-            }
-        };
-        let token = spelled(reader, keys, receipt.canary, receipt.event);
+        let route = reader.route_of(receipt.canary).map_err(Failure::from);
+        let route = route.map_err(Stopped::Reading)?;
+        let planned = route
+            .and_then(|(run, route)| runs.get(&run)?.get(route as usize).cloned())
+            .unwrap_or_default();
+        let token = spelled(reader, sources.keys, receipt.canary, receipt.event);
         take(&Leftover {
             time: receipt.submitted_at.timestamp().to_string(),
-            place,
+            place: place.unwrap_or(planned.target),
             token: token.map_err(Stopped::Reading)?,
-            certain,
+            receipt: told,
+            file: planned.file,
             canary: receipt.canary,
             event: receipt.event,
         })?;

@@ -10,7 +10,7 @@ use super::Global;
 use crate::config;
 use crate::dispatch::outcome::{Assessment, Fold};
 use crate::exit::{Exit, Failure};
-use crate::ledger::Reader;
+use crate::ledger::{Reader, Row};
 use crate::report::{Beside, Format, ReportModel, render, write_csv};
 
 /// Arguments of `dwell report`.
@@ -44,12 +44,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             (config.ledger, KeyRing::load(&config.key).ok())
         }
     };
-    if !ledger.exists() {
-        return Err(Failure::User(format!(
-            "there is no ledger {} yet; `dwell run` makes it",
-            ledger.display()
-        )));
-    }
+    super::ledger::must_be_recorded(&ledger)?;
     let as_of_ns = args.as_of.map(|t| t.as_nanosecond() as i64);
     let (assessment, heads) = assess(&ledger, as_of_ns, args.campaign.as_deref())?;
     let beside = Beside { heads, keys: keys.as_ref() };
@@ -111,14 +106,24 @@ fn assess(
 ) -> Result<(Assessment, Vec<String>), Failure> {
     let reader = Reader::open(ledger)?;
     let mut fold = Fold::new(as_of_ns);
+    let mut first = None;
     reader.rows(|_, row| {
+        if let Row::Run(run) = &row
+            && first.is_none()
+            && campaign.is_none_or(|name| name == run.campaign)
+        {
+            first = Some(run.at.timestamp());
+        }
         fold.apply(&row);
         ControlFlow::Continue(())
     })?;
     let assessment = fold.into_assessment(campaign).ok_or_else(|| {
-        Failure::User(match campaign {
-            Some(name) => format!("the ledger holds no campaign {name:?}"),
-            None => "the ledger holds no run yet; start one with `dwell run`".to_owned(),
+        Failure::User(match (first, campaign) {
+            (Some(first), _) => {
+                format!("the ledger holds no run before that instant; the first began at {first}")
+            }
+            (None, Some(name)) => format!("the ledger holds no campaign {name:?}"),
+            (None, None) => "the ledger holds no run yet; start one with `dwell run`".to_owned(),
         })
     })?;
     let heads = reader.heads()?.iter().map(ToString::to_string).collect();

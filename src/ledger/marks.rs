@@ -53,6 +53,11 @@ pub(super) struct Marks {
     slots: u64,
 }
 
+/// True when a ledger was once written here, whether or not its file is still there.
+pub fn has_marks(ledger: &Path) -> bool {
+    beside(ledger, ".marks").exists()
+}
+
 fn check(epoch: u16, serial: u32) -> u16 {
     (serial >> 16) as u16 ^ serial as u16 ^ epoch ^ 0xa5c3
 }

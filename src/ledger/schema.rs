@@ -126,7 +126,10 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, LedgerError> {
     if !path.is_file() {
         return Err(LedgerError::store(
             path,
-            "there is no such file; name another with `[ledger] path`",
+            match super::marks::has_marks(path) {
+                true => "the file is gone, its marks are still beside it; restore it from a backup",
+                false => "there is no such file; name another with `[ledger] path`",
+            },
         ));
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -87,7 +87,7 @@ fn verify_says_whole_then_points_at_the_altered_row() {
     assert_eq!(lab.dwell(&["ledger", "verify", "--expect", &head]).0, 0);
     let other = format!("{}0", &head[..head.len() - 1]);
     let other = if other == head { format!("{}1", &head[..head.len() - 1]) } else { other };
-    assert_eq!(lab.dwell(&["ledger", "verify", "--expect", &other]).0, 1);
+    assert_eq!(lab.dwell(&["ledger", "verify", "--expect", &other]).0, 3);
     assert_eq!(lab.dwell(&["ledger", "verify", "--expect", "nonsense"]).0, 2);
     let ledger = dwell::config::load_for_reading(&lab.path().join("dwell.toml")).unwrap().ledger;
     let raw = rusqlite::Connection::open(&ledger).unwrap();
@@ -98,13 +98,71 @@ fn verify_says_whole_then_points_at_the_altered_row() {
     .unwrap();
     drop(raw);
     let (code, out, _) = lab.dwell(&["ledger", "verify"]);
-    assert_eq!(code, 1);
+    assert_eq!(code, 3, "1 is an objective that was missed");
     assert!(out.contains("row 3 "), "{out}");
     assert_eq!(lab.dwell(&["ledger", "show"]).0, 3, "a damaged ledger is not summed up");
-    for suffix in ["", ".marks"] {
+    assert!(lab.dwell(&["ledger", "verify", "--help"]).1.contains("  3   a row was altered"));
+    std::fs::remove_file(&ledger).unwrap();
+    for args in [&["ledger", "verify"][..], &["ledger", "show"], &["leftovers"], &["report"]] {
+        let (code, _, err) = lab.dwell(args);
+        assert_eq!(code, 3, "{args:?}: {err}");
+        assert!(err.contains("the file is gone, its marks are still beside it"), "{err}");
+    }
+}
+
+#[test]
+fn before_the_first_run_nothing_was_recorded_and_nothing_is_wrong() {
+    let lab = lab();
+    let ledger = dwell::config::load_for_reading(&lab.path().join("dwell.toml")).unwrap().ledger;
+    for suffix in ["", "-wal", "-shm", ".marks"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", ledger.display()));
     }
-    assert_eq!(lab.dwell(&["ledger", "verify"]).0, 3, "there is nothing to read");
+    for verb in ["verify", "show", "export"] {
+        let (code, _, err) = lab.dwell(&["ledger", verb]);
+        assert_eq!(code, 2, "{verb}: {err}");
+        assert!(err.contains("nothing was recorded yet"), "{verb}: {err}");
+        assert!(err.contains("`dwell run` makes it"), "{verb}: {err}");
+    }
+    assert_eq!(lab.dwell(&["report"]).0, 2);
+}
+
+#[test]
+fn a_cut_before_the_first_run_is_told_from_a_ledger_without_runs() {
+    let lab = lab();
+    let (code, _, err) = lab.dwell(&["report"]);
+    assert!(code == 2 && err.contains("holds no run yet"), "{err}");
+    add_run(&lab);
+    let (code, _, err) = lab.dwell(&["report", "--as-of", "2020-01-01T00:00:00Z"]);
+    assert!(
+        code == 2 && err.contains("no run before that instant; the first began at 20"),
+        "{err}"
+    );
+    let (_, _, err) = lab.dwell(&["report", "--campaign", "nobody"]);
+    assert!(err.contains("no campaign \"nobody\""), "{err}");
+}
+
+/// What is certain is the receipt; whether the file is still there is looked up.
+#[test]
+fn leftovers_say_what_the_receipt_said_and_whether_the_file_is_still_there() {
+    let lab = lab();
+    add_run(&lab);
+    let file = lab.path().join("auth.log");
+    std::fs::write(&file, "hello\n").unwrap();
+    let told = |lab: &Lab| {
+        let list: serde_json::Value =
+            serde_json::from_str(&lab.dwell(&["leftovers", "--json"]).1).unwrap();
+        let all = list["leftovers"].as_array().unwrap().clone();
+        let told = all.iter().map(|l| (l["receipt"].clone(), l["file"].clone()));
+        told.collect::<Vec<_>>()
+    };
+    let unknown = ("accepted".into(), serde_json::Value::Null);
+    assert_eq!(told(&lab), [unknown.clone(), ("accepted".into(), "there".into())]);
+    let (_, table, _) = lab.dwell(&["leftovers"]);
+    assert!(table.starts_with("TIME") && table.contains("RECEIPT   FILE   TOKEN"), "{table}");
+    assert!(!table.contains("THERE"), "{table}");
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(told(&lab), [unknown, ("accepted".into(), "gone".into())]);
+    assert!(lab.dwell(&["leftovers", "--csv"]).1.contains("accepted,gone"));
 }
 
 #[test]
@@ -136,7 +194,9 @@ fn add_run(lab: &Lab) -> jiff::Timestamp {
     let at = clock.now();
     let run = serde_json::from_value(serde_json::json!({
         "k": "run", "at": at, "run": 2, "campaign": "open", "seed": 1, "arrivals": "fixed",
-        "starts": at, "window_ns": 1, "quiet_hours": [], "config_digest": "d", "config": {},
+        "starts": at, "window_ns": 1, "quiet_hours": [], "config_digest": "d",
+        "config": {"injectors": {"auth": {"type": "file", "path": "auth.log"}},
+            "routes": [{"name": "still-open", "injector": "auth"}]},
         "recipes": {}, "dialects": {}, "authorisation": null, "watchers": [],
         "routes": [{"name": "still-open", "recipe": "x", "attack": [], "enters_at": "host-log",
             "owner": "o", "supplier": false, "target": "t", "proof": "written", "planned": 2,

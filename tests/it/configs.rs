@@ -71,6 +71,51 @@ fn the_lab_in_containers_is_valid() {
     }
 }
 
+/// What a service of the lab in containers says: the lines below its name.
+fn service<'a>(compose: &'a str, name: &str) -> &'a str {
+    let start = compose.find(&format!("\n  {name}:\n")).unwrap_or_else(|| panic!("no {name}"));
+    let rest = &compose[start + name.len() + 4..];
+    let end = rest.find("\n\n").unwrap_or(rest.len());
+    &rest[..end]
+}
+
+#[test]
+fn both_labs_start_the_same_versions_and_mount_what_is_shipped() {
+    let compose = std::fs::read_to_string(root().join("docker-compose.yml")).unwrap();
+    let native = std::fs::read_to_string(root().join("tests/real/services.py")).unwrap();
+    let version = |name: &str| {
+        let line = native.lines().find_map(|l| l.strip_prefix(&format!("{name} = \"")));
+        line.unwrap_or_else(|| panic!("{name} has no version")).trim_end_matches('"').to_owned()
+    };
+    for (name, image, pin) in [
+        ("kafka", "apache/kafka", "KAFKA"),
+        ("opensearch", "opensearchproject/opensearch", "OPENSEARCH"),
+        ("elastalert", "jertel/elastalert2", "ELASTALERT"),
+    ] {
+        let wanted = format!("    image: {image}:{}\n", version(pin));
+        let found = service(&compose, name);
+        assert!(found.contains(&wanted), "{name} is not {wanted}{found}");
+    }
+    // The plain image has neither Kafka nor OpenSearch; the collector's inputs would take port 514.
+    let rsyslog = service(&compose, "rsyslog");
+    let tag = rsyslog.split_once("image: rsyslog/rsyslog-collector:").expect("the collector").1;
+    assert!(tag[..7] >= *"2026-06", "before 2026-06 the image had no Kafka: {}", &tag[..7]);
+    for input in ["UDP", "TCP", "RELP", "TLS"] {
+        assert!(rsyslog.contains(&format!("ENABLE_{input}: \"off\"")), "{input} is on");
+    }
+    let mounted: Vec<&str> = compose
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- ./configs/")?.split(':').next())
+        .collect();
+    assert_eq!(mounted.len(), 3, "{mounted:?}");
+    let campaigns = std::fs::read_to_string(root().join("tests/real/campaigns.py")).unwrap();
+    for file in mounted {
+        assert!(root().join("configs").join(file).is_file(), "{file} is not there");
+        let used = format!("shipped(\"{file}\"");
+        assert!(campaigns.contains(&used) || native.contains(&used), "{file} is never exercised");
+    }
+}
+
 #[test]
 fn init_writes_what_check_accepts_and_overwrites_nothing() {
     let folder = tempfile::tempdir().unwrap();

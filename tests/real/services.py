@@ -21,7 +21,9 @@ KAFKA = "4.1.2"
 OPENSEARCH = "2.19.1"
 # The newest release that runs on Debian 12's Python 3.11; 2.20 and later want 3.12.
 ELASTALERT = "2.19.0"
+# `docker-compose.yml` pins the same three versions; a test holds them together.
 
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 CACHE = pathlib.Path(
     os.environ.get("DWELL_CACHE")
     or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "dwell"
@@ -30,6 +32,17 @@ CACHE = pathlib.Path(
 
 def say(text):
     print(f"lab: {text}", file=sys.stderr, flush=True)
+
+
+def shipped(name, changes):
+    """A file of `configs/` as users copy it, with the lab's ports in place of the usual ones. What
+    is replaced must be there, so that the file and the lab cannot drift apart."""
+    text = (CONFIGS / name).read_text()
+    for old, new in changes.items():
+        if old not in text:
+            raise RuntimeError(f"configs/{name} no longer holds {old!r}; mend the lab")
+        text = text.replace(old, str(new))
+    return text
 
 
 def free_port():
@@ -139,9 +152,14 @@ class Kafka(Service):
               ["dependency:copy-dependencies", "-DoutputDirectory=lib"])
         (home / "ready").touch()
 
-    def __init__(self, folder):
+    USER, PASSWORD = "lab-user", "lab-kafka-secret-0123456789"
+
+    def __init__(self, folder, identity=None):
+        """With `identity`, a PEM file of key and certificate, there is a listener with SASL over TLS
+        too: `secure_brokers`."""
         super().__init__(folder)
         self.port, self.controller = free_port(), free_port()
+        self.secure_port = free_port() if identity else None
         self.classpath = str(CACHE / f"kafka-{KAFKA}" / "lib" / "*")
         data = self.folder / "data"
         (self.folder / "server.properties").write_text(f"""
@@ -158,12 +176,31 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
-""")
+""" + (self.secured(identity) if identity else ""))
         self.formatted = False
+
+    def secured(self, identity):
+        # A property that is given twice has the value of its last line.
+        secure, login = f"SASL_SSL://127.0.0.1:{self.secure_port}", "org.apache.kafka.common.security"
+        return f"""
+listeners=PLAINTEXT://127.0.0.1:{self.port},{secure},CONTROLLER://127.0.0.1:{self.controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{self.port},{secure}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+ssl.keystore.type=PEM
+ssl.keystore.location={identity}
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config={login}.plain.PlainLoginModule required user_{self.USER}="{self.PASSWORD}";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config={login}.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginModule required;
+"""
 
     @property
     def brokers(self):
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def secure_brokers(self):
+        return f"127.0.0.1:{self.secure_port}"
 
     def java(self, *arguments, heap="256m", **options):
         return subprocess.run(["java", f"-Xmx{heap}", "-cp", self.classpath, *arguments],
@@ -173,7 +210,9 @@ auto.create.topics.enable=false
         properties = str(self.folder / "server.properties")
         if not self.formatted:
             uuid = self.java("kafka.tools.StorageTool", "random-uuid").stdout.strip().splitlines()[-1]
-            self.java("kafka.tools.StorageTool", "format", "-t", uuid, "-c", properties)
+            scram = [x for bits in (256, 512) if self.secure_port for x in (
+                "--add-scram", f"SCRAM-SHA-{bits}=[name={self.USER},password={self.PASSWORD}]")]
+            self.java("kafka.tools.StorageTool", "format", "-t", uuid, "-c", properties, *scram)
             self.formatted = True
         self.spawn(["java", "-Xmx512m", "-cp", self.classpath, "kafka.Kafka", properties])
         wait_for("Kafka", lambda: socket.create_connection(("127.0.0.1", self.port), 1).close() is None,
@@ -190,6 +229,18 @@ auto.create.topics.enable=false
             except subprocess.CalledProcessError:
                 if time.monotonic() - begin > 60:
                     raise
+
+    def put(self, topic, lines, *properties):
+        """Records as another producer sends them."""
+        extra = [x for p in properties for x in ("--property", p)]
+        self.java("org.apache.kafka.tools.ConsoleProducer", "--bootstrap-server", self.brokers, "--topic", topic,
+                  *extra, input="".join(f"{line}\n" for line in lines), timeout=60)
+
+    def ends(self, topic):
+        """How many records ever came to the topic, by the broker's own word."""
+        out = self.java("org.apache.kafka.tools.GetOffsetShell", "--bootstrap-server", self.brokers,
+                        "--topic", topic, timeout=60).stdout
+        return sum(int(line.rsplit(":", 1)[1]) for line in out.split())
 
     def kill(self):
         """kill -9, as a crashed broker dies."""
@@ -262,19 +313,15 @@ class ElastAlert(Service):
                         f"elastalert2=={ELASTALERT}", "pytz", "setuptools<81"], check=True)
         (home / "ready").touch()
 
-    def __init__(self, folder, opensearch, rules, index="alerts", every=5):
+    def __init__(self, folder, opensearch, rules):
         super().__init__(folder)
-        self.opensearch, self.index = opensearch, index
         rules_folder = self.folder / "rules"
         rules_folder.mkdir(exist_ok=True)
         for name, text in rules.items():
             (rules_folder / f"{name}.yaml").write_text(text)
         self.config = self.folder / "config.yaml"
-        self.config.write_text(
-            f"rules_folder: {rules_folder}\nrun_every: {{seconds: {every}}}\nbuffer_time: {{minutes: 5}}\n"
-            f"es_host: 127.0.0.1\nes_port: {opensearch.port}\nwriteback_index: {index}\n"
-            "alert_time_limit: {minutes: 5}\n"
-        )
+        self.config.write_text(shipped("lab/elastalert.yaml", {
+            "/opt/elastalert/rules": rules_folder, "es_port: 9200": f"es_port: {opensearch.port}"}))
         self.bin = CACHE / f"elastalert-{ELASTALERT}" / "bin"
 
     def start(self):

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dwell_injectors::injector::{Event, Injector};
+use dwell_injectors::injector::{Event, Injector, Sample};
 use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::stamp::{Clock, SystemClock};
 
@@ -32,8 +32,9 @@ fn main() -> Result<ExitCode, Failure> {
     println!("target: {}", injector.target());
     let mut lines = std::io::stdin().lock().lines();
     let refused = if only_check {
-        let sample = lines.next().transpose()?.map(|line| event(line, &clock));
-        check(injector.as_mut(), sample.as_ref())?
+        let first = lines.next().transpose()?.map(|line| event(line, &clock));
+        let sample = first.map(|event| Sample { recipe: "the first line".to_owned(), event });
+        check(injector.as_mut(), sample.as_slice())?
     } else {
         let mut failed = false;
         for line in lines {
@@ -54,8 +55,8 @@ fn main() -> Result<ExitCode, Failure> {
     Ok(if refused || unflushed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn check(injector: &mut dyn Injector, sample: Option<&Event>) -> Result<bool, Failure> {
-    let notes = injector.check(sample, PATIENCE)?;
+fn check(injector: &mut dyn Injector, samples: &[Sample]) -> Result<bool, Failure> {
+    let notes = injector.check(samples, PATIENCE)?;
     for note in &notes {
         println!("{}: {:?}", if note.refuse { "refused" } else { "note" }, note.text);
     }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::receipt::{Cause, InjectError, Receipt};
 use crate::registry::BuildError;
 
@@ -208,12 +208,12 @@ impl Injector for Bounded {
 
     fn check(
         &mut self,
-        sample: Option<&Event>,
+        samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
-        let sample = sample.cloned();
+        let samples = samples.to_vec();
         let inner = inner_timeout(timeout);
-        match self.run(timeout, move |injector| injector.check(sample.as_ref(), inner)) {
+        match self.run(timeout, move |injector| injector.check(&samples, inner)) {
             Ok(result) => result,
             // A check sends nothing, so nothing can be in doubt.
             Err(NoAnswer::NotBegun(reason, _) | NoAnswer::Lost(reason)) => {
@@ -285,7 +285,7 @@ mod tests {
                 Step::Panic => panic!("scripted"),
             }
         }
-        fn check(&mut self, _: Option<&Event>, _: Duration) -> Result<Vec<CheckNote>, InjectError> {
+        fn check(&mut self, _: &[Sample], _: Duration) -> Result<Vec<CheckNote>, InjectError> {
             Ok(Vec::new())
         }
         fn close(&mut self, _: Duration) -> usize {

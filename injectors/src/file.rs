@@ -23,7 +23,7 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::line::with_newline;
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::registry::BuildError;
@@ -310,7 +310,7 @@ impl Injector for FileInjector {
 
     fn check(
         &mut self,
-        _sample: Option<&Event>,
+        _samples: &[Sample],
         _timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
         if self.settings.create && !self.path().exists() {
@@ -373,8 +373,8 @@ mod tests {
     fn a_missing_file_is_created_only_on_request_and_never_by_a_check() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
-        assert!(injector(&path, false, false).check(None, SECOND).is_err());
-        let notes = injector(&path, false, true).check(None, SECOND).unwrap();
+        assert!(injector(&path, false, false).check(&[], SECOND).is_err());
+        let notes = injector(&path, false, true).check(&[], SECOND).unwrap();
         assert_eq!(notes.len(), 1);
         assert!(!path.exists(), "a check created the file");
         injector(&path, false, true).deliver(&event("x"), SECOND).unwrap();

@@ -25,7 +25,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use crate::bulk_answer;
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::line::{is_json, one_line};
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::registry::{BuildError, is_loopback_host};
@@ -371,11 +371,11 @@ impl Injector for BulkInjector {
     /// Asks the server for the index or data stream by `HEAD`; nothing is written.
     fn check(
         &mut self,
-        sample: Option<&Event>,
+        samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
-        if let Some(sample) = sample {
-            self.document(sample)?;
+        for sample in samples {
+            self.document(&sample.event)?;
         }
         let mut url = self.endpoint.clone();
         url.set_query(None);

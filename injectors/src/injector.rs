@@ -80,6 +80,15 @@ pub struct CheckNote {
     pub text: String,
 }
 
+/// An event as a route would send it, for comparison with what lies at the target; never sent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// The recipe that it is rendered from, for the words about it.
+    pub recipe: String,
+    /// The event.
+    pub event: Event,
+}
+
 /// A transport. See the module's text for the contract.
 pub trait Injector: Send + fmt::Debug {
     /// Where it writes.
@@ -89,11 +98,11 @@ pub trait Injector: Send + fmt::Debug {
     fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError>;
 
     /// Looks whether `deliver` could work, without sending anything. Never blocks past `timeout`.
-    /// `sample` is an event as the route would render it, so that a transport can compare its
-    /// shape with what already lies at the target; it is never sent.
+    /// `samples` are events of every recipe that would travel this way, so that a transport can
+    /// compare each shape with what already lies at the target.
     fn check(
         &mut self,
-        sample: Option<&Event>,
+        samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError>;
 

@@ -23,7 +23,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::kafka_settings::{KafkaProperties, KafkaSettings};
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::stamp::{Clock, Stamp};
@@ -362,14 +362,14 @@ impl Injector for KafkaInjector {
 
     fn check(
         &mut self,
-        sample: Option<&Event>,
+        samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
         let deadline = Instant::now() + timeout;
         // The producer finds what is wrong with the connection, and is then warm for the first
         // event, whose stamp would otherwise include the time to connect.
         self.producer(timeout, deadline)?;
-        let mut notes = crate::kafka_check::look(self, self.config(), sample, deadline)?;
+        let mut notes = crate::kafka_check::look(self, self.config(), samples, deadline)?;
         if self.settings.force_encoding {
             for note in &mut notes {
                 note.refuse = false;

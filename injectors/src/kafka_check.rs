@@ -1,5 +1,5 @@
 //! Looks at a topic without leaving a trace: does it exist, is it compacted, and do its recent
-//! records have the framing of the events that the route would send?
+//! records have the framing of the events that the routes would send?
 //!
 //! A consumer is assigned the last offsets; it joins no group and commits nothing. Records are
 //! judged by [`judge`], which is pure: a record in a framing that its readers do not expect breaks
@@ -16,7 +16,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
-use crate::injector::{CheckNote, Event};
+use crate::injector::{CheckNote, Sample};
 use crate::kafka::KafkaInjector;
 use crate::line::is_json;
 use crate::receipt::InjectError;
@@ -32,7 +32,7 @@ const PARTITIONS: usize = 16;
 pub(crate) fn look(
     injector: &KafkaInjector,
     mut config: ClientConfig,
-    sample: Option<&Event>,
+    samples: &[Sample],
     deadline: Instant,
 ) -> Result<Vec<CheckNote>, InjectError> {
     let admin_config = config.clone();
@@ -58,16 +58,13 @@ pub(crate) fn look(
     let records = recent(&consumer, injector.topic(), &partitions, deadline).map_err(|error| {
         InjectError::rejected(format!("cannot read {}: {error}", injector.place()))
     })?;
-    notes.extend(judge(&records, sample));
+    notes.extend(judge(&records, samples));
     Ok(notes)
 }
 
 /// Says whether the topic is compacted, where the broker lets us see that.
 fn compaction(config: &ClientConfig, topic: &str, patience: Duration) -> Vec<CheckNote> {
-    let note = |refuse, text: String| vec![CheckNote { refuse, text }];
-    let unseen = |why: String| {
-        note(false, format!("whether topic {topic} is compacted could not be read: {why}"))
-    };
+    let unseen = |why: String| vec![CheckNote { refuse: false, text: unseen(topic, &why) }];
     let admin: AdminClient<DefaultClientContext> = match config.create() {
         Ok(admin) => admin,
         Err(error) => return unseen(error.to_string()),
@@ -90,17 +87,26 @@ fn compaction(config: &ClientConfig, topic: &str, patience: Duration) -> Vec<Che
             None => return unseen("an empty answer".to_owned()),
         },
     };
-    let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.as_deref());
-    match policy {
-        Some(policy) if policy.contains("compact") => note(
+    judge_policy(topic, resource.get("cleanup.policy").and_then(|entry| entry.value.as_deref()))
+}
+
+/// A compacted topic is refused, also where it is `compact,delete`.
+fn judge_policy(topic: &str, policy: Option<&str>) -> Vec<CheckNote> {
+    let (refuse, text) = match policy {
+        Some(policy) if policy.split(',').any(|one| one.trim() == "compact") => (
             true,
             format!(
                 "topic {topic} is compacted (cleanup.policy={policy}): a record without a key is refused there, and one with a key replaces another's; choose another topic or set `force_encoding = true`"
             ),
         ),
-        Some(_) => Vec::new(),
-        None => unseen("the broker does not say".to_owned()),
-    }
+        Some(_) => return Vec::new(),
+        None => (false, unseen(topic, "the broker does not say")),
+    };
+    vec![CheckNote { refuse, text }]
+}
+
+fn unseen(topic: &str, why: &str) -> String {
+    format!("whether topic {topic} is compacted could not be read: {why}")
 }
 
 /// Reads the most recent records of the partitions.
@@ -153,73 +159,93 @@ fn recent(
     }
 }
 
-/// Compares recent records with an event as the route would send it.
-fn judge(records: &[Vec<u8>], sample: Option<&Event>) -> Vec<CheckNote> {
-    let force = "choose another topic or recipe, or set `force_encoding = true`";
-    let refuse = |text: String| vec![CheckNote { refuse: true, text: format!("{text}; {force}") }];
+/// Compares recent records with the events as the routes would send them.
+fn judge(records: &[Vec<u8>], samples: &[Sample]) -> Vec<CheckNote> {
     let records: Vec<&[u8]> =
         records.iter().map(Vec::as_slice).filter(|record| !record.is_empty()).collect();
     if records.is_empty() {
         let text = "the topic holds no record to compare the framing with".to_owned();
         return vec![CheckNote { refuse: false, text }];
     }
-    let count = |is: fn(&[u8]) -> bool| records.iter().filter(|record| is(record)).count();
-    let of = format!("of the {} records looked at", records.len());
-    let registered = count(|record| record.len() > 5 && record[0] == 0);
-    if registered * 2 > records.len() {
-        return refuse(format!(
-            "{registered} {of} are framed for a schema registry (first byte 0)"
-        ));
+    let mut found: Vec<String> = Vec::new();
+    if let Some(text) = no_text(&records) {
+        found.push(text);
+    } else {
+        let common = common_fields(&records);
+        for sample in samples {
+            // A recipe may have many events of one shape.
+            let text = shape(&records, &common, sample).filter(|text| !found.contains(text));
+            found.extend(text);
+        }
     }
-    let binary = count(|record| std::str::from_utf8(record).is_err());
-    if binary * 2 > records.len() {
-        return refuse(format!("{binary} {of} are no text"));
-    }
-    let Some(sample) = sample else { return Vec::new() };
-    let json = count(|record| std::str::from_utf8(record).is_ok_and(is_json));
-    let ours = is_json(&sample.body);
-    if ours && json * 2 <= records.len() {
-        return refuse(format!(
-            "{} {of} are no JSON, but the recipe's events are",
-            records.len() - json
-        ));
-    }
-    if !ours && json * 2 > records.len() {
-        return refuse(format!("{json} {of} are JSON, but the recipe's events are not"));
-    }
-    if !ours {
-        return Vec::new();
-    }
-    let missing = missing_fields(&records, &sample.body);
-    if missing.is_empty() {
-        return Vec::new();
-    }
-    let names = missing.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
-    refuse(format!("every JSON record looked at has fields that the recipe's events lack: {names}"))
+    let refuse = |text: String| CheckNote {
+        refuse: true,
+        text: format!("{text}; choose another topic or recipe, or set `force_encoding = true`"),
+    };
+    found.into_iter().map(refuse).collect()
 }
 
-/// Fields at the top of every JSON record that the sample lacks. `a.b` counts as `a`, because
-/// products write either form.
-fn missing_fields(records: &[&[u8]], sample: &str) -> BTreeSet<String> {
-    let heads = |value: &Value| -> Option<BTreeSet<String>> {
-        let object = value.as_object()?;
-        Some(object.keys().map(|key| key.split('.').next().unwrap_or(key).to_owned()).collect())
-    };
-    let ours =
-        serde_json::from_str::<Value>(sample).ok().as_ref().and_then(heads).unwrap_or_default();
-    let theirs = records
-        .iter()
-        .filter_map(|record| serde_json::from_slice::<Value>(record).ok().as_ref().and_then(heads));
-    let common = theirs.reduce(|all, one| all.intersection(&one).cloned().collect());
-    common.unwrap_or_default().difference(&ours).cloned().collect()
+/// Framings that no recipe has.
+fn no_text(records: &[&[u8]]) -> Option<String> {
+    let all = records.len();
+    let registered = records.iter().filter(|record| record.len() > 5 && record[0] == 0).count();
+    if registered * 2 > all {
+        return Some(format!(
+            "{registered} of the {all} records looked at are framed for a schema registry (first byte 0)"
+        ));
+    }
+    let binary = records.iter().filter(|record| std::str::from_utf8(record).is_err()).count();
+    (binary * 2 > all).then(|| format!("{binary} of the {all} records looked at are no text"))
+}
+
+/// What is wrong with one event among these records.
+fn shape(records: &[&[u8]], common: &BTreeSet<String>, sample: &Sample) -> Option<String> {
+    let (all, recipe) = (records.len(), &sample.recipe);
+    let is_json_text = |record: &&&[u8]| std::str::from_utf8(record).is_ok_and(is_json);
+    let json = records.iter().filter(is_json_text).count();
+    if !is_json(&sample.event.body) {
+        return (json * 2 > all).then(|| {
+            format!(
+                "{json} of the {all} records looked at are JSON, but the events of {recipe} are not"
+            )
+        });
+    }
+    if json * 2 <= all {
+        let other = all - json;
+        return Some(format!(
+            "{other} of the {all} records looked at are no JSON, but the events of {recipe} are"
+        ));
+    }
+    let ours = heads(sample.event.body.as_bytes()).unwrap_or_default();
+    let missing: Vec<&str> = common.difference(&ours).take(10).map(String::as_str).collect();
+    (!missing.is_empty()).then(|| {
+        format!(
+            "every JSON record looked at has fields that an event of {recipe} lacks: {}",
+            missing.join(", ")
+        )
+    })
+}
+
+/// Fields at the top of every JSON record.
+fn common_fields(records: &[&[u8]]) -> BTreeSet<String> {
+    let all = records.iter().filter_map(|record| heads(record));
+    all.reduce(|all, one| all.intersection(&one).cloned().collect()).unwrap_or_default()
+}
+
+/// Fields at the top of a JSON object. `a.b` counts as `a`, because products write either form.
+fn heads(record: &[u8]) -> Option<BTreeSet<String>> {
+    let value: Value = serde_json::from_slice(record).ok()?;
+    let head = |key: &String| key.split('.').next().unwrap_or(key).to_owned();
+    Some(value.as_object()?.keys().map(head).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::injector::Event;
 
-    fn sample(body: &str) -> Event {
-        Event {
+    fn sample(recipe: &str, body: &str) -> Sample {
+        let event = Event {
             index: 0,
             offset: Duration::ZERO,
             body: body.to_owned(),
@@ -227,12 +253,13 @@ mod tests {
             syslog: None,
             key: None,
             time_ns: 0,
-        }
+        };
+        Sample { recipe: recipe.to_owned(), event }
     }
 
     fn verdict(records: &[&[u8]], body: &str) -> Vec<(bool, String)> {
         let records: Vec<Vec<u8>> = records.iter().map(|record| record.to_vec()).collect();
-        let notes = judge(&records, Some(&sample(body)));
+        let notes = judge(&records, &[sample("a/recipe", body)]);
         notes.into_iter().map(|note| (note.refuse, note.text)).collect()
     }
 
@@ -267,5 +294,35 @@ mod tests {
     fn an_empty_topic_is_no_reason_to_refuse() {
         assert!(matches!(&verdict(&[], "{}")[..], [(false, _)]));
         assert!(matches!(&verdict(&[b""], "{}")[..], [(false, _)]), "tombstones tell nothing");
+    }
+
+    #[test]
+    fn every_recipe_is_compared_and_each_complaint_is_made_once() {
+        let records: Vec<Vec<u8>> = vec![br#"{"a":1,"tenant":2}"#.to_vec(); 3];
+        let samples = [
+            sample("fits", r#"{"a":1,"tenant":"x"}"#),
+            sample("plain", "a line"),
+            sample("plain", "another line"),
+            sample("poor", r#"{"a":1}"#),
+        ];
+        let notes = judge(&records, &samples);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes.iter().all(|note| note.refuse));
+        assert!(notes[0].text.contains("events of plain are not"), "{notes:?}");
+        assert!(notes[1].text.contains("event of poor lacks: tenant"), "{notes:?}");
+        assert_eq!(judge(&records, &samples[..1]), []);
+        assert_eq!(judge(&records, &[]), []);
+    }
+
+    #[test]
+    fn a_compacted_topic_is_refused() {
+        for policy in ["compact", "compact,delete", "delete, compact"] {
+            let notes = judge_policy("t", Some(policy));
+            assert!(matches!(&notes[..], [note] if note.refuse), "{policy}: {notes:?}");
+            assert!(notes[0].text.contains(policy) && notes[0].text.contains("force_encoding"));
+        }
+        assert_eq!(judge_policy("t", Some("delete")), []);
+        let unseen = judge_policy("t", None);
+        assert!(matches!(&unseen[..], [note] if !note.refuse), "{unseen:?}");
     }
 }

@@ -31,7 +31,8 @@ pub struct KafkaSettings {
     /// Headers for every record, as the topic's other producers send them. Default: none.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
-    /// Delivers although `check` found records of another framing, or a compacted topic.
+    /// Delivers although `dwell check --connect`, or the start of a run, finds records of another
+    /// framing or a compacted topic.
     #[serde(default)]
     pub force_encoding: bool,
     /// Further librdkafka properties. Properties that hold secrets or that the receipt's meaning

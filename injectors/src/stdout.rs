@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::line::with_newline;
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::registry::BuildError;
@@ -82,7 +82,7 @@ impl Injector for StdoutInjector {
 
     fn check(
         &mut self,
-        _sample: Option<&Event>,
+        _samples: &[Sample],
         _timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
         match rustix::fs::fcntl_getfl(rustix::stdio::stdout()) {

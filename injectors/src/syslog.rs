@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::injector::{CheckNote, Event, Injector, Target};
+use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::net::{Peer, SendError, Stream, resolve, time_left};
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::registry::{BuildError, is_loopback_host, split_host_port};
@@ -373,7 +373,7 @@ impl SyslogInjector {
         (self.refused(&failure.error), retry)
     }
 
-    fn notes(&self, sample: Option<&Event>) -> Vec<CheckNote> {
+    fn notes(&self, samples: &[Sample]) -> Vec<CheckNote> {
         let mut notes = Vec::new();
         let mut note = |refuse, text: String| notes.push(CheckNote { refuse, text });
         if matches!(self.wire, Wire::Udp { .. }) {
@@ -383,8 +383,8 @@ impl SyslogInjector {
                     .to_owned(),
             );
         }
-        let Some(sample) = sample else { return notes };
-        let length = self.framer.frame(sample).len();
+        let lengths = samples.iter().map(|sample| self.framer.frame(&sample.event).len());
+        let length = lengths.max().unwrap_or(0);
         if matches!(self.wire, Wire::Udp { .. }) && length > DATAGRAM_MOST {
             note(
                 true,
@@ -398,8 +398,19 @@ impl SyslogInjector {
                 ),
             );
         }
-        if sample.syslog.is_none() {
-            note(false, "the recipe is no syslog line; its whole text is sent as the message, with facility and program name of the injector's settings".to_owned());
+        let mut plain: Vec<&str> = samples
+            .iter()
+            .filter(|sample| sample.event.syslog.is_none())
+            .map(|sample| sample.recipe.as_str())
+            .collect();
+        plain.dedup();
+        for recipe in plain {
+            note(
+                false,
+                format!(
+                    "{recipe} is no syslog line; its whole text is sent as the message, with facility and program name of the injector's settings"
+                ),
+            );
         }
         notes
     }
@@ -448,7 +459,7 @@ impl Injector for SyslogInjector {
 
     fn check(
         &mut self,
-        sample: Option<&Event>,
+        samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError> {
         let deadline = Instant::now() + timeout;
@@ -463,7 +474,7 @@ impl Injector for SyslogInjector {
                 )));
             }
         }
-        Ok(self.notes(sample))
+        Ok(self.notes(samples))
     }
 
     fn close(&mut self, timeout: Duration) -> usize {

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dwell_injectors::catalogue::Catalogue;
-use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken};
-use dwell_injectors::render::{RenderInput, render};
 use dwell_injectors::stamp::{Clock, SystemClock};
 use serde::Serialize;
 use serde_json::json;
@@ -15,6 +13,7 @@ use super::Global;
 use crate::config::checked::{Response, Route};
 use crate::config::{self, Config, Span};
 use crate::dialects::Dialects;
+use crate::dispatch::targets;
 use crate::exit::{Exit, Failure, printable};
 use crate::watchers;
 
@@ -222,20 +221,8 @@ fn injector(config: &Config, catalogue: &Catalogue, name: &str, clock: &Arc<dyn 
             return found;
         }
     };
-    // A sample lets the transport compare shapes; it carries no real token and is never sent.
-    let route = config.routes.iter().find(|route| route.injector == name);
-    let rendered = route.and_then(|route| {
-        let entry = catalogue.get(&route.recipe)?;
-        let input = RenderInput {
-            token: &GoldenToken,
-            facts: &route.facts,
-            time_ns: dwell_injectors::lint::GOLDEN_TIME_NS,
-            seed: GOLDEN_SEED,
-            key: route.key.as_deref(),
-        };
-        render(&entry.recipe, &input).ok()
-    });
-    match built.check(rendered.as_ref().and_then(|r| r.events.first()), TIMEOUT) {
+    let routes = config.routes.iter().filter(|route| route.injector == name);
+    match built.check(&targets::samples(routes, catalogue), TIMEOUT) {
         Ok(notes) => {
             found.ok = notes.iter().all(|note| !note.refuse);
             found.notes.extend(notes.into_iter().map(|note| note.text));

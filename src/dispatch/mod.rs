@@ -2,6 +2,7 @@
 //!
 //! - [`plan`]: from a configuration to the canaries of a run.
 //! - [`session`]: what `run`, `watch` and `probe` open in common.
+//! - [`targets`]: whether the targets take what the routes would send.
 //! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
 //! - [`keep`]: going on watching what earlier runs left outstanding.
 //! - [`watching`]: watchers on threads of their own.
@@ -15,5 +16,6 @@ pub mod plan;
 pub mod run;
 pub mod session;
 pub mod story;
+pub mod targets;
 mod timing;
 pub mod watching;

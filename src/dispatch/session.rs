@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dwell_injectors::catalogue::Catalogue;
+use dwell_injectors::injector::Injector;
 use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::KeyRing;
 
@@ -17,6 +18,7 @@ use super::keep::{self, Outstanding, keep_watching};
 use super::outcome::{Assessment, Fold};
 use super::plan::{self, Plan, Request, Sources, build_injector};
 use super::run::{Observer, Orders, RunParts, carry_out};
+use super::targets;
 use super::watching::{WatchEnvironment, WatcherParts};
 use crate::calibration;
 use crate::config::checked::Config;
@@ -113,6 +115,7 @@ impl Session {
         observer: &mut dyn Observer,
     ) -> Result<Assessment, Failure> {
         let ledger = self.writer()?;
+        let injectors = self.admitted(&plan)?;
         let mut row = plan.row;
         row.run = self.fold.run_count() + 1;
         row.calibration = calibration::store::fact(&self.config.ledger).map(Box::new);
@@ -120,11 +123,6 @@ impl Session {
         let number = u32::try_from(plan.planned.len())
             .map_err(|_| Failure::User("more canaries than an epoch holds".to_owned()))?;
         let first_serial = ledger.reserve_serials(epoch, number)?;
-        let mut injectors = BTreeMap::new();
-        for name in plan.injectors {
-            let built = build_injector(&self.config, &name, &self.clock)?;
-            injectors.insert(name, built);
-        }
         let parts = RunParts {
             row,
             planned: plan.planned,
@@ -147,6 +145,22 @@ impl Session {
     pub fn outstanding(&self) -> Vec<Outstanding> {
         let now = self.fold.place(&self.clock.now()).max(self.fold.cut());
         keep::outstanding(&self.fold, now)
+    }
+
+    /// The plan's injectors, each of which was asked whether it takes the plan's events.
+    fn admitted(&self, plan: &Plan) -> Result<BTreeMap<String, Box<dyn Injector>>, Failure> {
+        let mut injectors = BTreeMap::new();
+        for name in &plan.injectors {
+            let mut built = build_injector(&self.config, name, &self.clock)?;
+            let routes = self.config.routes.iter().filter(|route| {
+                route.injector == *name && plan.row.routes.iter().any(|r| r.name == route.name)
+            });
+            let samples = targets::samples(routes, &self.catalogue);
+            let timeout = self.config.campaign.deliver_timeout;
+            targets::admit(name, built.as_mut(), &samples, timeout)?;
+            injectors.insert(name.clone(), built);
+        }
+        Ok(injectors)
     }
 
     /// Goes on watching what is outstanding; injects nothing.

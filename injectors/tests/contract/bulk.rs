@@ -9,7 +9,7 @@ use dwell_injectors::receipt::InjectError;
 
 use super::peers::{self, Request, respond};
 use super::{
-    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event,
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, sample,
 };
 
 const SHORT: Duration = Duration::from_millis(500);
@@ -154,7 +154,7 @@ fn a_check_reads_and_does_not_write() {
     {
         let (port, requests) = peers::http(move |_, stream| respond(stream, status, "", ""));
         let mut injector = injector(port, "pipeline = \"p\"");
-        let result = injector.check(Some(&event("{}")), PATIENCE);
+        let result = injector.check(&[sample("{}")], PATIENCE);
         assert_eq!(result.is_err(), refuses, "{status}: {result:?}");
         let heads: Vec<String> = requests.try_iter().map(|request| request.head).collect();
         assert_eq!(heads.len(), 1);

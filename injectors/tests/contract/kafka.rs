@@ -12,7 +12,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{
-    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event,
+    Cause, PATIENCE, assert_fault, assert_rejected, assert_unknown, build, deliver, event, sample,
 };
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -76,7 +76,7 @@ fn first(injector: &mut Box<dyn Injector>) -> Receipt {
 fn records_arrive_as_they_are_with_their_place() {
     let cluster = cluster();
     let mut injector = build(&settings(&cluster, "headers = { source = \"vpn\" }"));
-    injector.check(Some(&event("a")), PATIENCE).unwrap();
+    injector.check(&[sample("a")], PATIENCE).unwrap();
     let bodies = ["plain", "two\nlines\r\0", "\u{202e}\u{1f600} \" \\", &"x".repeat(64 * 1024), ""];
     for (offset, body) in bodies.iter().enumerate() {
         let key = (offset % 2 == 1).then(|| "host-1".to_owned());
@@ -110,7 +110,7 @@ fn brokers_out_of_reach_are_a_rejection_in_time() {
     let mut injector = build(&settings);
     let down = deliver(&mut injector, "x", Duration::from_secs(2));
     assert_fault(down, "cannot reach", Cause::Target);
-    let error = injector.check(None, Duration::from_secs(2)).unwrap_err();
+    let error = injector.check(&[], Duration::from_secs(2)).unwrap_err();
     assert!(matches!(error, InjectError::Rejected { .. }), "{error}");
 }
 
@@ -120,7 +120,7 @@ fn an_unknown_topic_is_a_rejection() {
     cluster.topic_error("auth", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
     let mut injector = build(&settings(&cluster, ""));
     assert_rejected(deliver(&mut injector, "x", PATIENCE), "auth");
-    assert!(injector.check(None, PATIENCE).is_err());
+    assert!(injector.check(&[], PATIENCE).is_err());
 }
 
 #[test]
@@ -205,12 +205,11 @@ fn a_check_refuses_another_framing_unless_forced_and_leaves_nothing_behind() {
     for (bodies, refused) in cases {
         let cluster = cluster();
         put(&cluster, bodies);
-        let sample = event("{\"a\":5}");
-        let found =
-            build(&settings(&cluster, "")).check(Some(&sample), Duration::from_secs(4)).unwrap();
+        let samples = [sample("{\"a\":5}")];
+        let found = build(&settings(&cluster, "")).check(&samples, Duration::from_secs(4)).unwrap();
         assert_eq!(found.iter().any(|note| note.refuse), refused, "{bodies:?}: {found:?}");
         let forced = settings(&cluster, "force_encoding = true");
-        let found = build(&forced).check(Some(&sample), Duration::from_secs(4)).unwrap();
+        let found = build(&forced).check(&samples, Duration::from_secs(4)).unwrap();
         assert!(found.iter().all(|note| !note.refuse), "{found:?}");
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", cluster.bootstrap_servers())

@@ -15,7 +15,7 @@ mod streams;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dwell_injectors::injector::{Event, Injector};
+use dwell_injectors::injector::{Event, Injector, Sample};
 use dwell_injectors::receipt::{Cause, InjectError, Receipt};
 use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::stamp::SystemClock;
@@ -43,6 +43,10 @@ fn event(body: &str) -> Event {
         key: None,
         time_ns: 1_795_000_000_000_000_000,
     }
+}
+
+fn sample(body: &str) -> Sample {
+    Sample { recipe: "a/recipe".to_owned(), event: event(body) }
 }
 
 /// Delivers and asserts the time limit, with 100 ms of grace for a busy machine.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dwell_injectors::receipt::{InjectError, Strength};
 
 use super::peers::{self, Inbox};
-use super::{PATIENCE, build, event, settings};
+use super::{PATIENCE, build, event, sample, settings};
 
 /// Bodies that break careless framing.
 fn bodies() -> Vec<String> {
@@ -49,7 +49,7 @@ fn run(row: &Row, records: impl Fn(usize) -> Vec<String>) {
     let target = settings(&row.settings).target();
     assert_eq!(injector.target(), target);
     assert!(target.local, "{target}");
-    let notes = injector.check(Some(&event("{\"a\":1}")), PATIENCE).unwrap();
+    let notes = injector.check(&[sample("{\"a\":1}")], PATIENCE).unwrap();
     assert!(notes.iter().all(|note| !note.refuse), "{notes:?}");
     let mut expected = Vec::new();
     for body in bodies() {
@@ -190,7 +190,7 @@ fn stdout_child() {
         return;
     }
     let mut injector = build("type = \"stdout\"");
-    injector.check(None, PATIENCE).unwrap();
+    injector.check(&[], PATIENCE).unwrap();
     // The test harness leaves its own line unfinished.
     println!();
     for body in bodies() {

@@ -139,10 +139,10 @@ fn client_certificates_are_used_and_their_lack_is_found_by_the_check() {
         "{common}, client_certificate = {certificate:?}, client_key = {{ file = {key:?} }}"
     );
     let mut injector = build(&tls(port, &with));
-    injector.check(None, PATIENCE).unwrap();
+    injector.check(&[], PATIENCE).unwrap();
     deliver(&mut injector, "known", PATIENCE).unwrap();
     assert_eq!(inbox.wait_for(1), ["known"]);
-    let error = build(&tls(port, &common)).check(None, PATIENCE).unwrap_err();
+    let error = build(&tls(port, &common)).check(&[], PATIENCE).unwrap_err();
     assert!(error.to_string().contains("client certificate"), "{error}");
 }
 

@@ -17,15 +17,16 @@
 //! Not promised: record times (a sighting's time is ours).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use dwell_injectors::kafka_settings::{KafkaProperties, KafkaSecurity, connection_properties};
 use dwell_injectors::stamp::Stamp;
+use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::types::RDKafkaErrorCode as Code;
@@ -79,6 +80,33 @@ pub(super) struct Unanswered {
     pub ours: bool,
 }
 
+/// Why the library gets no answer. A question that fails says only that there was none; the reason
+/// (a refused password, a certificate of a strange authority) comes by itself while polling.
+#[derive(Default)]
+struct Complaints(Mutex<Option<(Code, String)>>);
+
+impl ClientContext for Complaints {
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all are down says less than why each of them is.
+        if code != Code::AllBrokersDown || slot.is_none() {
+            *slot = Some((code, reason.chars().take(300).collect()));
+        }
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
+impl Complaints {
+    fn take(&self) -> Option<(Code, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A consumer that keeps its complaints.
+type Client = BaseConsumer<Complaints>;
+
 impl KafkaWatcher {
     pub fn new(
         (brokers, topic): (&[String], &str),
@@ -92,7 +120,7 @@ impl KafkaWatcher {
         Ok(KafkaWatcher { topic, brokers, properties, dialect })
     }
 
-    fn consumer(&self) -> Result<BaseConsumer, KafkaError> {
+    fn consumer(&self) -> Result<Client, KafkaError> {
         let mut config = ClientConfig::new();
         for (name, value) in self.properties.iter() {
             config.set(name, value);
@@ -112,14 +140,20 @@ impl KafkaWatcher {
             .set("reconnect.backoff.max.ms", "1000")
             .set("queued.max.messages.kbytes", "16384")
             .set_log_level(RDKafkaLogLevel::Critical);
-        config.create()
+        config.create_with_context(Complaints::default())
     }
 
     /// Asks for the ends of all partitions once, and reads nothing.
     pub fn try_once(&self) -> Result<usize, Unanswered> {
         let consumer =
             self.consumer().map_err(|e| Unanswered { reason: e.to_string(), ours: true })?;
-        ends(&consumer, &self.topic).map(|ends| ends.len())
+        ends(&consumer, &self.topic).map(|ends| ends.len()).map_err(|trouble| {
+            // Complaints are handed over by polling.
+            for _ in 0..8 {
+                drop(consumer.poll(Duration::ZERO));
+            }
+            explained(&consumer, trouble)
+        })
     }
 }
 
@@ -168,7 +202,7 @@ impl Watcher for KafkaWatcher {
 
 /// Asks for the ends again and again until nobody listens.
 struct Asker {
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<Client>,
     topic: String,
     context: WatchContext,
     answers: Sender<Answer>,
@@ -180,6 +214,8 @@ impl Asker {
             let begin = Instant::now();
             let asked = self.context.clock.now();
             let ends = ends(&self.consumer, &self.topic);
+            // The reader polls: by now it has heard the reason.
+            let ends = ends.map_err(|trouble| explained(&self.consumer, trouble));
             if self.answers.send(Answer { asked, ends }).is_err() {
                 return;
             }
@@ -193,9 +229,21 @@ impl Asker {
     }
 }
 
-fn ends(consumer: &BaseConsumer, topic: &str) -> Result<Ends, Unanswered> {
+/// With the library's own reason, where it gave one since the last answer.
+fn explained(consumer: &Client, trouble: Unanswered) -> Unanswered {
+    let Some((code, reason)) = consumer.context().take() else { return trouble };
+    let refused = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
+    Unanswered {
+        reason: format!("cannot reach the brokers: {reason}"),
+        ours: refused || trouble.ours,
+    }
+}
+
+fn ends(consumer: &Client, topic: &str) -> Result<Ends, Unanswered> {
     let target = |e: KafkaError| Unanswered { reason: e.to_string(), ours: false };
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(target)?;
+    // What the library complained of before it found an answer is over.
+    consumer.context().take();
     let found = metadata.topics().iter().find(|t| t.name() == topic);
     let Some(found) = found.filter(|t| t.error().is_none() && !t.partitions().is_empty()) else {
         let code = found.and_then(|t| t.error()).map(|e| format!(": {}", Code::from(e)));
@@ -225,7 +273,7 @@ fn carried<'m>(message: &'m BorrowedMessage<'_>) -> Vec<&'m [u8]> {
 
 /// Reads records and keeps the look.
 struct Reader {
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<Client>,
     topic: String,
     intake: Intake,
     /// What the run before left.
@@ -242,12 +290,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(
-        consumer: Arc<BaseConsumer>,
-        topic: String,
-        intake: Intake,
-        mark: Option<Mark>,
-    ) -> Reader {
+    fn new(consumer: Arc<Client>, topic: String, intake: Intake, mark: Option<Mark>) -> Reader {
         let before = mark
             .and_then(|m| serde_json::from_value::<Position>(m.position).ok())
             .filter(|p| p.topic == topic);

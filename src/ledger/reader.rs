@@ -66,7 +66,7 @@ impl Stored {
         if checksum(&self.meta.head, &self.kind, &self.body) != self.crc {
             return Err(format!("row {seq} of writer {writer} is not what was written"));
         }
-        serde_json::from_str(&self.body)
+        Row::parse(&self.kind, &self.body)
             .map_err(|e| format!("row {seq} of writer {writer} does not parse: {e}"))
     }
 }

@@ -338,3 +338,25 @@ fn asynchronous_callers_and_many_threads_share_commits() {
     ledger.close(SECOND).unwrap();
     assert_eq!(all(&path).len(), 802);
 }
+
+#[test]
+fn a_row_whose_kind_is_known_is_read_as_any_parser_reads_it() {
+    let rows = [
+        run_row(1),
+        intent(0, 2),
+        receipt(0, 1),
+        Row::Sighting(sighting(0, "a")),
+        serde_json::from_value(serde_json::json!({
+            "k": "withdrawn", "at": stamp(), "run": 1, "route": 0, "slot_from": 2, "slots": 3,
+            "canary": null, "reason": "stop"
+        }))
+        .unwrap(),
+        Row::Ended(Ended { at: stamp(), run: 1, reason: "decided".to_owned() }),
+    ];
+    for row in rows {
+        let body = serde_json::to_string(&row).unwrap();
+        assert_eq!(Row::parse(row.kind(), &body).unwrap(), row);
+        assert_eq!(serde_json::from_str::<Row>(&body).unwrap(), row);
+    }
+    assert!(Row::parse("dream", r#"{"k":"dream"}"#).is_err(), "no kind is skipped");
+}

@@ -179,32 +179,50 @@ pub fn curve_intervals(
     tallies.into_iter().map(Tally::limits).collect()
 }
 
+/// Elementary steps that a resample of Turnbull's estimate takes for each observation: sorting and about a
+/// dozen steps of the fit, which touch each twice.
+const TURNBULL_WORK: u64 = 24;
+/// More observations than this carry no bootstrap of Turnbull's estimate: it would take too long.
+pub const MOST_RESAMPLED: u64 = WORK / (TURNBULL_WORK * FEWEST as u64);
+
 /// Percentile intervals of quantiles of Turnbull's estimate: `(p, true)` asks for the left end
 /// of the quantile's cell, `(p, false)` for its right end.
-///
-/// Each resample has its own innermost cells: those of all observations are narrower, and would promise
-/// too much.
 pub fn turnbull_intervals(
     observations: &[Interval],
     blocks: &Blocks,
-    (seed, confidence): (u64, f64),
+    plan: (u64, f64),
     quantiles: &[(f64, bool)],
 ) -> Vec<Option<Limits>> {
-    // Sorting and about a dozen steps of the fit, which touch each observation twice.
-    let work = 24 * observations.len();
+    turnbull_statistics(observations, blocks, plan, quantiles, |estimate, (p, left)| {
+        let (lower, upper) = estimate.quantile_bounds(*p);
+        let reach = if *left { lower } else { upper };
+        reach.ns().map_or(f64::INFINITY, |ns| ns as f64)
+    })
+}
+
+/// Percentile intervals of what is asked of Turnbull's estimate, from the same resamples.
+///
+/// Each resample has its own innermost cells: those of all observations are narrower, and would promise
+/// too much.
+pub fn turnbull_statistics<T>(
+    observations: &[Interval],
+    blocks: &Blocks,
+    (seed, confidence): (u64, f64),
+    asked: &[T],
+    statistic: impl Fn(&Turnbull, &T) -> f64,
+) -> Vec<Option<Limits>> {
+    let work = TURNBULL_WORK as usize * observations.len();
     let (Some(tally), Some(resamples)) = (Tally::new(blocks, confidence), affordable(work)) else {
-        return vec![None; quantiles.len()];
+        return vec![None; asked.len()];
     };
-    let mut tallies = vec![tally; quantiles.len()];
+    let mut tallies = vec![tally; asked.len()];
     let mut drawn = Vec::new();
     for_each_resample(blocks, resamples, seed, |indices| {
         drawn.clear();
         drawn.extend(indices.iter().filter_map(|index| observations.get(*index)).copied());
         let estimate = Turnbull::fit_roughly(&drawn);
-        for (tally, (p, left)) in tallies.iter_mut().zip(quantiles) {
-            let (lower, upper) = estimate.quantile_bounds(*p);
-            let reach = if *left { lower } else { upper };
-            tally.add(Some(reach.ns().map_or(f64::INFINITY, |ns| ns as f64)));
+        for (tally, asked) in tallies.iter_mut().zip(asked) {
+            tally.add(Some(statistic(&estimate, asked)));
         }
     });
     tallies.into_iter().map(Tally::limits).collect()

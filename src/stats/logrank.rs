@@ -13,7 +13,9 @@
 //! Conventions, where the common programs differ: the Fleming-Harrington weight is the Kaplan-Meier
 //! estimate of the pooled stratum *just before* the time, as R's `rho` has it (the "peto" weight of
 //! `lifelines` uses another estimate and is another test). A group that is never at risk when an
-//! event happens takes no part, as in R. The p value is the upper tail itself and not one minus the
+//! event happens takes no part, as in R; where one group alone is left to take part nothing was compared,
+//! and there is no test (R's `survdiff` prints 0 with p = 1 where that is so, and fails where all events
+//! come at one time). The p value is the upper tail itself and not one minus the
 //! lower one, so that it does not end at 1e-16.
 
 use statrs::distribution::{ChiSquared, ContinuousCDF};

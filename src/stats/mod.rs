@@ -22,6 +22,8 @@ pub mod change;
 pub mod competing;
 pub mod difference;
 #[cfg(test)]
+mod gold_tests;
+#[cfg(test)]
 mod golden;
 pub mod histogram;
 pub mod intervals;

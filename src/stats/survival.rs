@@ -15,6 +15,9 @@
 //! left end); where that stretch is the curve's last and has no right end, its left end, as R's
 //! `print` has it (R's `quantile` goes half way to the last censoring there); a limit that the band
 //! never reaches is *not reached*, never the last time seen; where S is 0 there is no band, as in R.
+//! A band may turn back (few subjects, high confidence: 99 % log-log of ten); a limit is then the first
+//! time at which it is at or below the target, as R's `print` has it, while R's `quantile` sorts the
+//! band by height and names a later time: the first is never the narrower interval's lower end.
 
 use super::ordered::Ordered;
 use super::z_two_sided;

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::stats::golden::{UNIT, table};
 
-/// Relative, and absolute below 1.
+/// The values here are as printed, to nine digits or so; `gold_tests` holds all to a part in 1e9.
 fn close(actual: f64, golden: f64) {
     assert!((actual - golden).abs() <= 1e-9 * golden.abs().max(1.0), "{actual}, not {golden}");
 }
@@ -217,6 +217,24 @@ fn a_flat_stretch_at_one_half_gives_its_middle_as_r_does_and_lifelines_does_not(
     let rows = table("veteran", "time", ("status", "1"), &[("trt", "2")]);
     let median = Curve::fit(&rows).quantile(0.5, Band::LogLog, 0.95);
     assert_eq!(median, quantile(52.5, 43., 90.));
+}
+
+#[test]
+fn where_the_band_turns_back_a_limit_is_its_first_crossing_and_r_quantile_names_a_later_one() {
+    let rows: Vec<(u64, bool)> = (1..=10).map(|t| (t, true)).collect();
+    let curve = Curve::fit(&make(&rows));
+    let lower = |i: usize| curve.steps()[i].band(Band::LogLog, 0.99).unwrap().0;
+    assert!(lower(0) < 0.75 && lower(0) < lower(1), "{} {}", lower(0), lower(1));
+    // R 4.2.2, survival 3.5-3: quantile(fit, .25)$lower is 2.
+    assert_eq!(curve.quantile(0.25, Band::LogLog, 0.99).lower, Reach::At(1));
+}
+
+#[test]
+fn a_last_flat_stretch_gives_its_left_end_as_r_prints_it_and_r_quantile_goes_on() {
+    let rows = [(1, true), (2, true), (3, false), (4, false)];
+    // R's print has 2; its quantile(fit, .5) is 3, half way to the last censoring.
+    let median = Curve::fit(&make(&rows)).quantile(0.5, Band::LogLog, 0.95);
+    assert_eq!(median.estimate, Reach::At(2));
 }
 
 #[test]

@@ -64,6 +64,9 @@ fn aml_in_full_precision_is_what_r_says() {
     assert_eq!(median["plain_ns"], serde_json::json!([18_000_000_000u64, 48_000_000_000u64]));
     assert_eq!(median["log_log_ns"], serde_json::json!([13_000_000_000u64, null]));
     near(&maintained["restricted_mean"]["mean_ns"], 24.602272727272727e9);
+    near(&maintained["restricted_mean"]["mean"], 24.602272727272727);
+    assert_eq!(median["plain"], serde_json::json!([18.0, 48.0]));
+    assert_eq!((&answer["format"], &answer["input"]), (&"dwell-estimate/1".into(), &"csv".into()));
     near(&answer["comparisons"][0]["chi2"], 3.3963886989776);
     near(&answer["comparisons"][3]["chi2"], 2.77927954475177);
     // n = 11 carries a median and no p95, which JSON has and marks.
@@ -121,6 +124,87 @@ fn intervals_are_turnbulls_and_the_masses_are_the_rational_ones() {
         assert!((found - golden).abs() < 1e-8, "{masses:?}");
     }
     assert!((turnbull["log_likelihood"].as_f64().unwrap() + 12.556969690525058).abs() < 1e-9);
+}
+
+#[test]
+fn intervals_heed_tau_and_confidence_and_say_how_sure_they_are() {
+    let rows: String = (0..40).map(|i| format!("{},{}\n", i % 7, i % 7 + 2 + i % 3)).collect();
+    let rows = format!("lower,upper\n{rows}20,\n");
+    let polled = |args: &[&str]| json(&rows, args)["groups"][0]["turnbull"].clone();
+    let (wide, narrow) = (polled(&["--tau", "8"]), polled(&["--tau", "8", "--confidence", "0.5"]));
+    assert_eq!((&wide["converged"], &wide["no_limits"]), (&true.into(), &Value::Null));
+    assert_eq!(wide["bootstrap"], serde_json::json!({"seed": 1, "resamples": 1000}));
+    for what in ["/quantiles/1/limits", "/restricted_mean/limits"] {
+        let width = |of: &Value| {
+            let limits = of.pointer(what).unwrap();
+            limits["upper"].as_f64().unwrap() - limits["lower"].as_f64().unwrap()
+        };
+        assert!(width(&wide) > width(&narrow) && width(&narrow) > 0.0, "{what}: {wide} {narrow}");
+    }
+    let mean = &wide["restricted_mean"];
+    let (low, high) = (mean["at_least"].as_f64().unwrap(), mean["at_most"].as_f64().unwrap());
+    // By hand from the masses: each time at its lower end, and at its upper one or tau.
+    let by_hand = |end: &str| -> f64 {
+        let cells = wide["masses"].as_array().unwrap().iter();
+        cells.map(|c| c["mass"].as_f64().unwrap() * c[end].as_f64().unwrap_or(8.0).min(8.0)).sum()
+    };
+    assert!((low - by_hand("lower")).abs() < 1e-9 && (high - by_hand("upper")).abs() < 1e-9);
+    assert_eq!(wide, polled(&["--tau", "8"]), "the same file, the same numbers");
+    let shown = text(&rows, &["--tau", "8"]);
+    assert!(shown.contains("between ") && shown.contains("1000 resamples of the rows (seed 1)"));
+    assert!(shown.contains("p50 (95 % interval)") && shown.contains("so approximate"), "{shown}");
+    let many = format!("lower,upper\n{}", "1,2\n2,4\n".repeat(2100));
+    let answer = json(&many, &[]);
+    let turnbull = &answer["groups"][0]["turnbull"];
+    assert_eq!(
+        (&turnbull["bootstrap"], &turnbull["quantiles"][1]["limits"]),
+        (&Value::Null, &Value::Null)
+    );
+    assert!(
+        text(&many, &[])
+            .contains("4200 rows in a group are too many for a bootstrap here (at most 4166)")
+    );
+    assert!(text("lower,upper\n1,2\n", &[]).contains("one row: there is nothing to resample"));
+}
+
+#[test]
+fn fractions_of_a_nanosecond_keep_their_digits_and_do_not_become_ties() {
+    let answer = json(
+        "time,event\n0.00000000012,1\n0.00000000034,0\n0.00000000041,1\n",
+        &["--tau", "4e-10"],
+    );
+    let group = &answer["groups"][0];
+    let times: Vec<f64> =
+        group["curve"].as_array().unwrap().iter().map(|p| p["time"].as_f64().unwrap()).collect();
+    assert_eq!(times, [1.2e-10, 4.1e-10]);
+    assert_eq!(answer["tick_ns"], 1e-12);
+    near(&group["restricted_mean"]["mean"], 1.2e-10 + 2.0 / 3.0 * 2.8e-10);
+    near(&group["restricted_mean"]["mean_ns"], 0.12 + 2.0 / 3.0 * 0.28);
+    // Somebody's 0.1 + 0.2 is 0.3, and a tie with it.
+    let dust = json("time,event\n0.30000000000000004,1\n0.3,1\n", &[]);
+    assert_eq!(dust["groups"][0]["curve"][0]["events"], 2);
+    assert_eq!(dust["groups"][0]["curve"][0]["time"], 0.3);
+    let long = json("time,event\n9e9,1\n0.000000001,1\n", &[]);
+    assert_eq!(
+        (&long["tick_ns"], &long["groups"][0]["curve"][0]["time_ns"]),
+        (&1.0.into(), &1.into())
+    );
+}
+
+#[test]
+fn the_schema_is_current_and_every_answer_has_its_keys() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/configs/schema/estimate.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_dwell")).args(["estimate", "--schema"]).output();
+    let now = String::from_utf8(output.unwrap().stdout).unwrap();
+    if std::env::var_os("DWELL_BLESS").is_some() {
+        std::fs::write(file, &now).unwrap();
+    }
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(kept == now, "stale: cargo run -- estimate --schema > configs/schema/estimate.json");
+    let schema: Value = serde_json::from_str(&now).unwrap();
+    for key in json(aml(), &[]).as_object().unwrap().keys() {
+        assert!(schema["properties"].get(key).is_some(), "{key}");
+    }
 }
 
 #[test]
@@ -185,7 +269,7 @@ fn attire_steps_are_undetected_until_somebody_adds_when_they_were() {
     refused(log, &[], "no detection time; say until when it was looked for");
     let args = ["--followed-until", "2026-01-03T00:00:00Z", "--group", "procedure-name"];
     let answer = json(log, &args);
-    assert_eq!(answer["format"], "attire");
+    assert_eq!(answer["input"], "attire");
     assert_eq!(
         (&answer["groups"][0]["group"], &answer["groups"][0]["events"]),
         (&"Dump".into(), &0.into())
@@ -240,7 +324,7 @@ fn what_is_wrong_is_named_with_line_and_column() {
         (
             "{\"time\": 1, \"event\": 0, \"time\": 2}",
             &[],
-            "line 1, column 33: the key `time` stands twice",
+            "line 1, column 30: the key `time` stands twice",
         ),
         (
             "{\"procedures\": [{\"steps\": [{\"time-start\": \"x\"}]}]}",

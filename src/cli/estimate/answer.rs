@@ -1,44 +1,53 @@
-//! The estimates as one serialisable value. Times are nanoseconds, shares between 0 and 1.
+//! The estimates as one serialisable value. Shares lie between 0 and 1. A time is there twice: in the unit
+//! asked for, in full precision, and in whole nanoseconds as elsewhere in this program.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::columns::Unit;
-use super::data::{Data, Sample};
+use super::data::Data;
+use super::polled::{self, Polled};
+use super::ticks::Sample;
 use super::{Args, Undetected};
-use crate::exit::Failure;
 use crate::stats::competing::{Ending, Incidence};
-use crate::stats::intervals::{Interval, Turnbull};
 use crate::stats::logrank::{Weight, logrank};
 use crate::stats::planning::canaries_needed;
-use crate::stats::survival::{Band, Curve, Observation};
+use crate::stats::survival::{Band, Curve, Observation, Reach};
 use crate::stats::z_two_sided;
 
 /// Quantiles that are estimated.
-const QUANTILES: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.95];
+pub(super) const QUANTILES: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.95];
 /// What `shown` is judged by, whatever the interval's confidence.
 const CLAIM: f64 = 0.95;
 
 /// Everything that is printed.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Answer {
-    pub(super) schema: u32,
-    pub(super) file: String,
+    /// `dwell-estimate/1`.
     pub(super) format: &'static str,
+    pub(super) file: String,
+    /// What the file is: `csv`, `json`, `attire`.
+    pub(super) input: &'static str,
+    /// Which column was used for what.
     pub(super) columns: BTreeMap<&'static str, String>,
+    /// Of every time whose name does not end in `_ns`.
     pub(super) unit: Unit,
+    /// Times were counted in ticks of this many nanoseconds.
+    pub(super) tick_ns: f64,
     pub(super) confidence: f64,
     pub(super) rows: u64,
     pub(super) left_out: BTreeMap<&'static str, u64>,
     pub(super) tau_ns: Option<u64>,
+    pub(super) tau: Option<f64>,
     pub(super) groups: Vec<Group>,
     pub(super) comparisons: Vec<Comparison>,
     pub(super) notes: Vec<String>,
 }
 
 /// One group of one stratum.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Group {
     pub(super) stratum: Option<String>,
     pub(super) group: Option<String>,
@@ -52,15 +61,16 @@ pub(super) struct Group {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) restricted_mean: Option<Mean>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) turnbull: Option<Masses>,
+    pub(super) turnbull: Option<Polled>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) incidence: Vec<Cause>,
 }
 
 /// The curve after one event time; a band is `null` where it is undefined.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Point {
     pub(super) time_ns: u64,
+    pub(super) time: f64,
     pub(super) at_risk: u64,
     pub(super) events: u64,
     pub(super) undetected: f64,
@@ -72,73 +82,57 @@ pub(super) struct Point {
 }
 
 /// A quantile; `null` is not reached.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Quantile {
     pub(super) p: f64,
     /// False where the sample is too small for it: the text refuses it.
     pub(super) shown: bool,
     pub(super) needs_more: u64,
     pub(super) estimate_ns: Option<u64>,
+    pub(super) estimate: Option<f64>,
     pub(super) log_log_ns: (Option<u64>, Option<u64>),
+    pub(super) log_log: (Option<f64>, Option<f64>),
     pub(super) log_ns: (Option<u64>, Option<u64>),
+    pub(super) log: (Option<f64>, Option<f64>),
     pub(super) plain_ns: (Option<u64>, Option<u64>),
+    pub(super) plain: (Option<f64>, Option<f64>),
 }
 
 /// A restricted mean.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Mean {
     pub(super) tau_ns: u64,
+    pub(super) tau: f64,
     pub(super) mean_ns: f64,
+    pub(super) mean: f64,
     pub(super) standard_error_ns: f64,
+    pub(super) standard_error: f64,
     pub(super) lower_ns: f64,
+    pub(super) lower: f64,
     pub(super) upper_ns: f64,
+    pub(super) upper: f64,
     /// False where everybody left was censored before tau: the curve is then held level.
     pub(super) followed_to_tau: bool,
 }
 
-/// Turnbull's estimate: probability per interval, open below and closed above.
-#[derive(Serialize)]
-pub(super) struct Masses {
-    pub(super) log_likelihood: f64,
-    pub(super) masses: Vec<Mass>,
-    pub(super) quantiles: Vec<Cell>,
-}
-
-/// One interval with probability.
-#[derive(Serialize)]
-pub(super) struct Mass {
-    pub(super) lower_ns: u64,
-    pub(super) upper_ns: Option<u64>,
-    pub(super) mass: f64,
-}
-
-/// Where a quantile lies: no single time is known.
-#[derive(Serialize)]
-pub(super) struct Cell {
-    pub(super) p: f64,
-    pub(super) shown: bool,
-    pub(super) needs_more: u64,
-    pub(super) after_ns: Option<u64>,
-    pub(super) by_ns: Option<u64>,
-}
-
 /// The incidence of one cause.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Cause {
     pub(super) cause: String,
     pub(super) steps: Vec<Step>,
 }
 
 /// After one time at which it happened.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Step {
     pub(super) time_ns: u64,
+    pub(super) time: f64,
     pub(super) incidence: f64,
     pub(super) standard_error: f64,
 }
 
 /// One test of all groups.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub(super) struct Comparison {
     pub(super) test: &'static str,
     pub(super) stratified: bool,
@@ -152,39 +146,41 @@ pub(super) struct Comparison {
 }
 
 /// Estimates everything.
-pub(super) fn compute(
-    data: &Data,
-    args: &Args,
-    file: &str,
-    tau_ns: Option<u64>,
-) -> Result<Answer, Failure> {
-    let groups = data
+pub(super) fn compute(data: &Data, args: &Args, file: &str) -> Answer {
+    let groups: Vec<Group> = data
         .groups
         .iter()
         .map(|((stratum, name), sample)| {
             let mut group = match sample {
-                Sample::Times(times) => times_group(times, args, tau_ns),
-                Sample::Intervals(intervals) => intervals_group(intervals),
-                Sample::Endings(endings) => endings_group(endings, &data.causes),
+                Sample::Times(times) => times_group(times, args, data),
+                Sample::Intervals(intervals) => {
+                    let seen = intervals.iter().filter(|i| i.upper_ns.is_some()).count() as u64;
+                    let turnbull = Some(polled::estimate(intervals, args.confidence, data));
+                    Group { turnbull, ..group(intervals.len() as u64, seen, "turnbull") }
+                }
+                Sample::Endings(endings) => endings_group(endings, data),
             };
             (group.stratum, group.group) = (stratum.clone(), name.clone());
             group
         })
         .collect();
-    Ok(Answer {
-        schema: 1,
+    let notes = notes(data, args, &groups);
+    Answer {
+        format: "dwell-estimate/1",
         file: file.to_owned(),
-        format: data.format,
+        input: data.format,
         columns: data.columns.clone(),
         unit: args.unit,
+        tick_ns: data.ticks.length_ns(),
         confidence: args.confidence,
         rows: data.rows,
         left_out: data.left_out.clone(),
-        tau_ns,
+        tau_ns: data.tau.map(|tau| data.ticks.ns(tau)),
+        tau: data.tau.map(|tau| data.ticks.in_unit(tau as f64)),
         groups,
         comparisons: comparisons(data),
-        notes: notes(data, args, tau_ns),
-    })
+        notes,
+    }
 }
 
 fn group(n: u64, events: u64, method: &'static str) -> Group {
@@ -202,15 +198,17 @@ fn group(n: u64, events: u64, method: &'static str) -> Group {
     }
 }
 
-fn needs_more(p: f64, n: u64) -> u64 {
+pub(super) fn needs_more(p: f64, n: u64) -> u64 {
     canaries_needed(p, CLAIM, 0).unwrap_or(u64::MAX).saturating_sub(n)
 }
 
-fn times_group(times: &[Observation], args: &Args, tau_ns: Option<u64>) -> Group {
+fn times_group(times: &[Observation], args: &Args, data: &Data) -> Group {
+    let ticks = data.ticks;
     let curve = Curve::fit(times);
     let last = times.iter().map(|o| o.time_ns).max().unwrap_or(0);
     let point = |step: &crate::stats::survival::Step| Point {
-        time_ns: step.time_ns,
+        time_ns: ticks.ns(step.time_ns),
+        time: ticks.in_unit(step.time_ns as f64),
         at_risk: step.at_risk,
         events: step.events,
         undetected: step.survival,
@@ -222,73 +220,70 @@ fn times_group(times: &[Observation], args: &Args, tau_ns: Option<u64>) -> Group
     let quantile = |p: f64| {
         let [log_log, log, plain] = [Band::LogLog, Band::Log, Band::Plain]
             .map(|band| curve.quantile(p, band, args.confidence));
-        let ends = |q: crate::stats::survival::Quantile| (q.lower.ns(), q.upper.ns());
+        let ns = |at: Reach| at.ns().map(|time| ticks.ns(time));
+        let unit = |at: Reach| at.ns().map(|time| ticks.in_unit(time as f64));
         let needs_more = needs_more(p, curve.subjects());
         Quantile {
             p,
             shown: needs_more == 0,
             needs_more,
-            estimate_ns: log_log.estimate.ns(),
-            log_log_ns: ends(log_log),
-            log_ns: ends(log),
-            plain_ns: ends(plain),
+            estimate_ns: ns(log_log.estimate),
+            estimate: unit(log_log.estimate),
+            log_log_ns: (ns(log_log.lower), ns(log_log.upper)),
+            log_log: (unit(log_log.lower), unit(log_log.upper)),
+            log_ns: (ns(log.lower), ns(log.upper)),
+            log: (unit(log.lower), unit(log.upper)),
+            plain_ns: (ns(plain.lower), ns(plain.upper)),
+            plain: (unit(plain.lower), unit(plain.upper)),
         }
     };
     let ended = curve.steps().last().is_some_and(|s| s.survival <= 0.0);
-    let mean = |tau_ns: u64| {
-        let (mean_ns, standard_error_ns) = curve.restricted_mean(tau_ns);
-        let half = z_two_sided(args.confidence) * standard_error_ns;
-        Mean {
-            tau_ns,
-            mean_ns,
-            standard_error_ns,
-            lower_ns: (mean_ns - half).max(0.0),
-            upper_ns: (mean_ns + half).min(tau_ns as f64),
-            followed_to_tau: ended || last >= tau_ns,
-        }
-    };
+    let mean = |tau: u64| restricted_mean(&curve, tau, ended || last >= tau, (args, data));
     Group {
         curve: curve.steps().iter().map(point).collect(),
         quantiles: QUANTILES.into_iter().map(quantile).collect(),
-        restricted_mean: tau_ns.map(mean),
+        restricted_mean: data.tau.map(mean),
         ..group(curve.subjects(), curve.events(), "kaplan-meier")
     }
 }
 
-fn intervals_group(intervals: &[Interval]) -> Group {
-    let n = intervals.len() as u64;
-    let seen = intervals.iter().filter(|i| i.upper_ns.is_some()).count() as u64;
-    let fit = Turnbull::fit(intervals);
-    let mass = |(interval, mass): &(Interval, f64)| Mass {
-        lower_ns: interval.lower_ns,
-        upper_ns: interval.upper_ns,
-        mass: *mass,
-    };
-    let cell = |p: f64| {
-        let (after, by) = fit.quantile_bounds(p);
-        let needs_more = needs_more(p, n);
-        Cell { p, shown: needs_more == 0, needs_more, after_ns: after.ns(), by_ns: by.ns() }
-    };
-    Group {
-        turnbull: Some(Masses {
-            log_likelihood: fit.log_likelihood(),
-            masses: fit.masses().iter().map(mass).collect(),
-            quantiles: QUANTILES.into_iter().map(cell).collect(),
-        }),
-        ..group(n, seen, "turnbull")
+fn restricted_mean(
+    curve: &Curve,
+    tau: u64,
+    followed_to_tau: bool,
+    (args, data): (&Args, &Data),
+) -> Mean {
+    let (mean, standard_error) = curve.restricted_mean(tau);
+    let half = z_two_sided(args.confidence) * standard_error;
+    let (lower, upper) = ((mean - half).max(0.0), (mean + half).min(tau as f64));
+    let ns = |time: f64| data.ticks.part_ns(time);
+    let unit = |time: f64| data.ticks.in_unit(time);
+    Mean {
+        tau_ns: data.ticks.ns(tau),
+        tau: unit(tau as f64),
+        mean_ns: ns(mean),
+        mean: unit(mean),
+        standard_error_ns: ns(standard_error),
+        standard_error: unit(standard_error),
+        lower_ns: ns(lower),
+        lower: unit(lower),
+        upper_ns: ns(upper),
+        upper: unit(upper),
+        followed_to_tau,
     }
 }
 
-fn endings_group(endings: &[Ending], names: &[String]) -> Group {
+fn endings_group(endings: &[Ending], data: &Data) -> Group {
     let fit = Incidence::fit(endings);
     let ended = endings.iter().filter(|e| e.cause > 0).count() as u64;
     let cause = |cause: u32| Cause {
-        cause: names.get(cause as usize - 1).cloned().unwrap_or_default(),
+        cause: data.causes.get(cause as usize - 1).cloned().unwrap_or_default(),
         steps: fit
             .steps(cause)
             .iter()
             .map(|s| Step {
-                time_ns: s.time_ns,
+                time_ns: data.ticks.ns(s.time_ns),
+                time: data.ticks.in_unit(s.time_ns as f64),
                 incidence: s.incidence,
                 standard_error: s.standard_error,
             })
@@ -343,7 +338,7 @@ fn comparisons(data: &Data) -> Vec<Comparison> {
     TESTS.into_iter().filter_map(one).collect()
 }
 
-fn notes(data: &Data, args: &Args, tau_ns: Option<u64>) -> Vec<String> {
+fn notes(data: &Data, args: &Args, groups: &[Group]) -> Vec<String> {
     let mut notes = Vec::new();
     let kinds: Vec<&Sample> = data.groups.values().collect();
     if args.undetected == Undetected::LeaveOut && !data.left_out.is_empty() {
@@ -358,7 +353,7 @@ fn notes(data: &Data, args: &Args, tau_ns: Option<u64>) -> Vec<String> {
         );
     }
     let times = kinds.iter().any(|s| matches!(s, Sample::Times(_)));
-    if times && tau_ns.is_none() {
+    if data.tau.is_none() && kinds.iter().any(|s| !matches!(s, Sample::Endings(_))) {
         notes.push("no mean without its end: --tau TIME gives the restricted mean".to_owned());
     }
     if data.columns.contains_key("cause") && !data.columns.contains_key("event") && data.has_event {
@@ -368,11 +363,13 @@ fn notes(data: &Data, args: &Args, tau_ns: Option<u64>) -> Vec<String> {
                 .to_owned(),
         );
     }
-    if tau_ns.is_some() && kinds.iter().any(|s| matches!(s, Sample::Endings(_))) {
+    if data.tau.is_some() && kinds.iter().any(|s| matches!(s, Sample::Endings(_))) {
         notes.push("--tau: causes have no restricted mean".to_owned());
     }
+    notes.extend(groups.iter().filter_map(|g| g.turnbull.as_ref()).flat_map(polled::notes));
     if kinds.len() > 1 && !times {
         notes.push("groups are compared where rows are durations with an event column".to_owned());
     }
+    notes.dedup();
     notes
 }

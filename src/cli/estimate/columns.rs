@@ -121,7 +121,9 @@ pub(super) fn listed(header: &[String]) -> String {
 }
 
 /// What a number of a duration column counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum, serde::Serialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Unit {
     /// Nanoseconds.
@@ -159,8 +161,8 @@ pub(super) fn absent(text: &str) -> bool {
     matches!(text.to_ascii_lowercase().as_str(), "" | "na" | "n/a" | "null" | "none" | "-")
 }
 
-/// A duration in nanoseconds, rounded to a whole one.
-pub(super) fn duration(text: &str, unit: Unit) -> Result<u64, String> {
+/// A duration in nanoseconds and fractions of one.
+pub(super) fn duration(text: &str, unit: Unit) -> Result<f64, String> {
     let shown = safe(text);
     if absent(text) {
         return Err("a duration is missing".to_owned());
@@ -172,12 +174,22 @@ pub(super) fn duration(text: &str, unit: Unit) -> Result<u64, String> {
     if number < 0.0 {
         return Err(format!("`{shown}` is negative"));
     }
-    let ns = (number * unit.ns()).round();
+    let ns = fifteen_digits(text, number) * unit.ns();
     // Half of the range, so that sums stay within it: 292 years.
     if ns >= i64::MAX as f64 {
         return Err(format!("`{shown}` is longer than 292 years; is --unit right?"));
     }
-    Ok(ns as u64)
+    Ok(ns)
+}
+
+/// A double carries fifteen decimal digits: what is written behind them is the dust of somebody's
+/// subtraction, and would part times that are the same.
+fn fifteen_digits(text: &str, number: f64) -> f64 {
+    let written = text.bytes().filter(u8::is_ascii_digit).count();
+    match written > 15 {
+        true => format!("{number:.14e}").parse().unwrap_or(number),
+        false => number,
+    }
 }
 
 /// Whether the event came.

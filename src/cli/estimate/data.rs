@@ -6,11 +6,9 @@ use std::collections::BTreeMap;
 use super::Args;
 use super::columns::{self, Role, find, listed};
 use super::source::{Row, Source};
+use super::ticks::{Raw, Sample, Ticks};
 use crate::exit::Failure;
 use crate::report::escape::terminal as safe;
-use crate::stats::competing::Ending;
-use crate::stats::intervals::Interval;
-use crate::stats::survival::Observation;
 
 /// No more groups (strata and groups multiplied): one curve each is printed.
 const MOST_GROUPS: usize = 200;
@@ -24,14 +22,6 @@ const MOST_INTERVALS: u64 = 100_000;
 /// Stratum and group, where there are such columns.
 pub(super) type Key = (Option<String>, Option<String>);
 
-/// The observations of one group.
-#[derive(Debug)]
-pub(super) enum Sample {
-    Times(Vec<Observation>),
-    Intervals(Vec<Interval>),
-    Endings(Vec<Ending>),
-}
-
 /// Everything that was read.
 pub(super) struct Data {
     pub(super) format: &'static str,
@@ -43,6 +33,9 @@ pub(super) struct Data {
     pub(super) groups: BTreeMap<Key, Sample>,
     /// Names of causes, from 1.
     pub(super) causes: Vec<String>,
+    pub(super) ticks: Ticks,
+    /// End of the restricted mean, ticks.
+    pub(super) tau: Option<u64>,
 }
 
 /// How a row says when it ended.
@@ -54,11 +47,11 @@ enum Shape {
     Causes { time: usize, cause: usize, event: Option<usize> },
 }
 
-/// Reads it all.
-pub(super) fn read(source: Source<'_>, args: &Args) -> Result<Data, Failure> {
+/// Reads it all; `tau_ns` ends the restricted mean.
+pub(super) fn read(source: Source<'_>, args: &Args, tau_ns: Option<f64>) -> Result<Data, Failure> {
     let mut reading = Reading::new(&source, args)?;
     source.each(|row| reading.take(row))?;
-    reading.end()
+    reading.end(tau_ns)
 }
 
 struct Reading<'a> {
@@ -69,6 +62,7 @@ struct Reading<'a> {
     stratum: Option<usize>,
     followed_until: Option<i64>,
     values: Values,
+    groups: BTreeMap<Key, Raw>,
     data: Data,
 }
 
@@ -197,6 +191,7 @@ impl<'a> Reading<'a> {
             followed_until: followed_until
                 .map_err(|what| Failure::User(format!("--followed-until: {what}")))?,
             values: Values::default(),
+            groups: BTreeMap::new(),
             data: Data {
                 format: source.format,
                 columns,
@@ -205,6 +200,8 @@ impl<'a> Reading<'a> {
                 left_out: BTreeMap::new(),
                 groups: BTreeMap::new(),
                 causes: Vec::new(),
+                ticks: Ticks::finest(0.0, args.unit),
+                tau: None,
             },
         })
     }
@@ -240,10 +237,9 @@ impl<'a> Reading<'a> {
         let key = (self.name(row, self.stratum)?, self.name(row, self.group)?);
         match self.shape {
             Shape::Times { time, event } => {
-                let time_ns = self.duration(row, time)?;
+                let time = self.duration(row, time)?;
                 let event = event.map_or(Ok(true), |index| self.event(row, index))?;
-                let observation = Observation { time_ns, event };
-                self.push(row, key, observation)
+                self.push(row, key, (time, event))
             }
             Shape::Intervals { lower, upper } => self.interval(row, key, lower, upper),
             Shape::Instants { start, stop, outcome } => {
@@ -261,7 +257,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn duration(&self, row: &Row<'_>, index: usize) -> Result<u64, Failure> {
+    fn duration(&self, row: &Row<'_>, index: usize) -> Result<f64, Failure> {
         columns::duration(cell(row, index), self.args.unit)
             .map_err(|what| self.wrong(row, index, &what))
     }
@@ -276,26 +272,26 @@ impl<'a> Reading<'a> {
         Ok(event)
     }
 
-    fn push(&mut self, row: &Row<'_>, key: Key, observation: Observation) -> Result<(), Failure> {
-        if let Sample::Times(times) = self.sample(row, key, || Sample::Times(Vec::new()))? {
+    fn push(&mut self, row: &Row<'_>, key: Key, observation: (f64, bool)) -> Result<(), Failure> {
+        if let Raw::Times(times) = self.rows(row, key, || Raw::Times(Vec::new()))? {
             times.push(observation);
         }
         Ok(())
     }
 
-    fn sample(
+    fn rows(
         &mut self,
         row: &Row<'_>,
         key: Key,
-        empty: impl FnOnce() -> Sample,
-    ) -> Result<&mut Sample, Failure> {
-        if self.data.groups.len() >= MOST_GROUPS && !self.data.groups.contains_key(&key) {
+        empty: impl FnOnce() -> Raw,
+    ) -> Result<&mut Raw, Failure> {
+        if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
             return Err(Failure::User(format!(
                 "{}: more than {MOST_GROUPS} groups; is --group or --stratum the right column?",
                 row.place
             )));
         }
-        Ok(self.data.groups.entry(key).or_insert_with(empty))
+        Ok(self.groups.entry(key).or_insert_with(empty))
     }
 
     fn interval(
@@ -305,17 +301,17 @@ impl<'a> Reading<'a> {
         lower: usize,
         upper: usize,
     ) -> Result<(), Failure> {
-        let lower_ns = self.duration(row, lower)?;
+        let lower = self.duration(row, lower)?;
         let text = cell(row, upper);
         let never = columns::absent(text)
             || matches!(text.to_ascii_lowercase().as_str(), "inf" | "+inf" | "infinity");
-        let upper_ns = if never { None } else { Some(self.duration(row, upper)?) };
-        if upper_ns.is_some_and(|end| end < lower_ns) {
+        let end = if never { None } else { Some(self.duration(row, upper)?) };
+        if end.is_some_and(|end| end < lower) {
             return Err(self.wrong(row, upper, "the interval ends before it begins"));
         }
-        let sample = self.sample(row, key, || Sample::Intervals(Vec::new()))?;
-        if let Sample::Intervals(intervals) = sample {
-            intervals.push(Interval { lower_ns, upper_ns });
+        let rows = self.rows(row, key, || Raw::Intervals(Vec::new()))?;
+        if let Raw::Intervals(intervals) = rows {
+            intervals.push((lower, end));
         }
         Ok(())
     }
@@ -326,7 +322,7 @@ impl<'a> Reading<'a> {
         key: Key,
         (time, cause, event): (usize, usize, Option<usize>),
     ) -> Result<(), Failure> {
-        let time_ns = self.duration(row, time)?;
+        let time = self.duration(row, time)?;
         let came = event.map(|index| self.event(row, index)).transpose()?;
         let text = cell(row, cause);
         let uncaused = columns::absent(text) || matches!(text, "0" | "censored");
@@ -345,9 +341,9 @@ impl<'a> Reading<'a> {
                 self.data.causes.len()
             }
         };
-        let sample = self.sample(row, key, || Sample::Endings(Vec::new()))?;
-        if let Sample::Endings(endings) = sample {
-            endings.push(Ending { time_ns, cause: cause as u32 });
+        let rows = self.rows(row, key, || Raw::Endings(Vec::new()))?;
+        if let Raw::Endings(endings) = rows {
+            endings.push((time, cause as u32));
         }
         Ok(())
     }
@@ -370,7 +366,7 @@ impl<'a> Reading<'a> {
         if let Some(index) = seen {
             let time_ns = u64::try_from(at(index)?.saturating_sub(began))
                 .map_err(|_| self.wrong(row, index, "it was detected before it began"))?;
-            return self.push(row, key, Observation { time_ns, event: true });
+            return self.push(row, key, (time_ns as f64, true));
         }
         let judged = outcome.is_none_or(|index| !cell(row, index).eq_ignore_ascii_case("tbd"));
         let until = match (judged, self.followed_until) {
@@ -400,14 +396,14 @@ impl<'a> Reading<'a> {
         };
         let time_ns = u64::try_from(until.saturating_sub(began))
             .map_err(|_| self.wrong(row, start, "it began after --followed-until"))?;
-        self.push(row, key, Observation { time_ns, event: false })
+        self.push(row, key, (time_ns as f64, false))
     }
 
-    fn end(self) -> Result<Data, Failure> {
+    fn end(mut self, tau_ns: Option<f64>) -> Result<Data, Failure> {
         if self.data.rows == 0 {
             return Err(Failure::User("there is a header and no row".to_owned()));
         }
-        if self.data.groups.is_empty() {
+        if self.groups.is_empty() {
             return Err(Failure::User(format!("all {} rows were left out", self.data.rows)));
         }
         if let Some(wanted) = self.args.event_value.as_deref().filter(|_| !self.values.matched) {
@@ -419,6 +415,11 @@ impl<'a> Reading<'a> {
                 listed(&held)
             )));
         }
+        let largest = self.groups.values().map(Raw::largest_ns).chain(tau_ns).fold(0.0, f64::max);
+        let ticks = Ticks::finest(largest, self.args.unit);
+        self.data.groups =
+            self.groups.into_iter().map(|(key, rows)| (key, rows.counted(ticks))).collect();
+        (self.data.ticks, self.data.tau) = (ticks, tau_ns.map(|ns| ticks.of(ns)));
         Ok(self.data)
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Past exercises and incident tickets are rows of a CSV or JSON file: a duration and whether the
 //! event came, or an interval, or two instants, or a duration and a cause. The same estimators as in
-//! reports run on them ([`crate::stats`]); `--json` prints every value in full precision.
+//! reports run on them ([`crate::stats`]); `--json` prints every value in full precision: times in
+//! `--unit` as they were written, and rounded to whole nanoseconds under the same name with `_ns`.
 //!
 //! What is promised: no row is dropped without being counted; a row that cannot be read is an error
 //! with its line and column; memory is bounded by `--max-rows`. What is not: rows are taken for
@@ -13,8 +14,10 @@ mod answer;
 mod columns;
 mod data;
 mod json;
+mod polled;
 mod source;
 mod text;
+mod ticks;
 
 use std::io::{self, Read, Write};
 
@@ -45,7 +48,8 @@ Example:
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The file; `-` for stdin.
-    file: std::path::PathBuf,
+    #[arg(required_unless_present = "schema")]
+    file: Option<std::path::PathBuf>,
     /// Column of durations.
     #[arg(long, value_name = "COLUMN")]
     time: Option<String>,
@@ -104,6 +108,9 @@ pub struct Args {
     /// Most rows that are kept, at 16 bytes each.
     #[arg(long, default_value_t = 5_000_000)]
     max_rows: u64,
+    /// Print the JSON schema of the result, and nothing else.
+    #[arg(long)]
+    schema: bool,
 }
 
 impl Args {
@@ -156,6 +163,9 @@ impl From<BandName> for Band {
 
 /// Runs `dwell estimate`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    let Some(file) = args.file.as_deref().filter(|_| !args.schema) else {
+        return super::put_json(schemars::schema_for!(answer::Answer).as_value());
+    };
     if !(args.confidence > 0.0 && args.confidence < 1.0) {
         return Err(Failure::User("--confidence must lie between 0 and 1".to_owned()));
     }
@@ -167,22 +177,23 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         ),
         None => None,
     };
-    let place = match args.file.to_str() {
+    let place = match file.to_str() {
         Some("-") => "stdin".to_owned(),
-        _ => args.file.display().to_string(),
+        _ => file.display().to_string(),
     };
     let named = |failure: Failure| match failure {
         Failure::User(text) => Failure::User(format!("{place}: {text}")),
         Failure::Environment(text) => Failure::Environment(format!("{place}: {text}")),
         bug => bug,
     };
-    let input: Box<dyn Read> = match args.file.to_str() {
+    let input: Box<dyn Read> = match file.to_str() {
         Some("-") => Box::new(io::stdin().lock()),
-        _ => Box::new(open(&args.file)?),
+        _ => Box::new(open(file)?),
     };
-    let data =
-        source::Source::open(input).and_then(|source| data::read(source, &args)).map_err(named)?;
-    let answer = answer::compute(&data, &args, &place, tau_ns)?;
+    let data = source::Source::open(input)
+        .and_then(|source| data::read(source, &args, tau_ns))
+        .map_err(named)?;
+    let answer = answer::compute(&data, &args, &place);
     match global.json {
         true => put_json(&answer),
         false => super::put(text::render(&answer, args.band.into()).as_bytes()),

@@ -2,7 +2,8 @@
 
 use comfy_table::{ContentArrangement, Table, presets};
 
-use super::answer::{Answer, Cell, Group, Quantile};
+use super::answer::{Answer, Group, Mean, Quantile};
+use super::polled::{Cell, Limits, Means};
 use super::source::count;
 use crate::report::escape::terminal as safe;
 use crate::report::{bars, words};
@@ -57,7 +58,8 @@ fn table(answer: &Answer, band: Band) -> Table {
     let mut header = vec!["group".to_owned(), "n (events)".to_owned()];
     let quantiles = answer.groups.iter().any(|g| !g.quantiles.is_empty() || g.turnbull.is_some());
     if quantiles {
-        let bands = answer.groups.iter().any(|g| !g.quantiles.is_empty());
+        let limits = |g: &Group| g.turnbull.as_ref().is_some_and(|t| t.bootstrap.is_some());
+        let bands = answer.groups.iter().any(|g| !g.quantiles.is_empty() || limits(g));
         header.extend(SHOWN.map(|p| match p {
             0.5 if bands => format!("p50 ({interval} interval)"),
             _ => format!("p{}", p * 100.0),
@@ -74,17 +76,33 @@ fn table(answer: &Answer, band: Band) -> Table {
             let of_cells = group.turnbull.iter().flat_map(|t| &t.quantiles).find(|q| q.p == p);
             row.extend(of_curve.or(of_cells.map(cell)));
         }
-        if let Some(mean) = &group.restricted_mean {
-            let [at, low, high] =
-                [mean.mean_ns, mean.lower_ns, mean.upper_ns].map(|ns| duration(ns.round() as u64));
-            row.push(match mean.followed_to_tau {
-                true => format!("{at} ({low} to {high})"),
-                false => "nobody was followed that long".to_owned(),
-            });
-        }
+        let polled = group.turnbull.as_ref().and_then(|t| t.restricted_mean.as_ref());
+        row.extend(group.restricted_mean.as_ref().map(mean).or(polled.map(means)));
         table.add_row(row);
     }
     table
+}
+
+fn mean(mean: &Mean) -> String {
+    let [at, low, high] = [mean.mean_ns, mean.lower_ns, mean.upper_ns].map(part);
+    match mean.followed_to_tau {
+        true => format!("{at} ({low} to {high})"),
+        false => "nobody was followed that long".to_owned(),
+    }
+}
+
+fn means(means: &Means) -> String {
+    let [low, high] = [means.at_least_ns, means.at_most_ns].map(part);
+    format!("between {low} and {high}{}", within(means.limits))
+}
+
+fn within(limits: Option<Limits>) -> String {
+    let end = |ns: Option<f64>| ns.map_or("not reached".to_owned(), part);
+    limits.map_or(String::new(), |l| format!(" ({} to {})", end(l.lower_ns), end(l.upper_ns)))
+}
+
+fn part(ns: f64) -> String {
+    duration(ns.round() as u64)
 }
 
 fn end(ns: Option<u64>) -> String {
@@ -114,7 +132,9 @@ fn cell(cell: &Cell) -> String {
     match (cell.shown, cell.by_ns) {
         (false, _) => refused(cell.needs_more),
         (true, None) => end(None),
-        (true, by) => format!("after {}, by {}", end(cell.after_ns), end(by)),
+        (true, by) => {
+            format!("after {}, by {}{}", end(cell.after_ns), end(by), within(cell.limits))
+        }
     }
 }
 
@@ -199,9 +219,7 @@ fn definitions(out: &mut String, answer: &Answer, band: Band) {
              A quantile is refused below the n that could carry it; `not reached`: too few events \
              for it so far.\n"
         ),
-        "turnbull" => "after, by: the interval in which the quantile lies (Turnbull); nothing is \
-                       known within it. It is a range of values, not a confidence interval.\n"
-            .to_owned(),
+        "turnbull" => turnbull(answer),
         _ => "Share that ended of each cause, the other causes taken into account \
               (Aalen-Johansen).\n"
             .to_owned(),
@@ -212,7 +230,31 @@ fn definitions(out: &mut String, answer: &Answer, band: Band) {
              errors wide on each side at 95 %.\n",
         );
     }
+    if answer.groups.iter().any(|g| g.turnbull.is_some()) && answer.tau_ns.is_some() {
+        out.push_str(
+            "Mean up to a time: longer times count as that time; between: if every time lay at its \
+             interval's lower end, and at its upper one.\n",
+        );
+    }
     for note in &answer.notes {
         out.push_str(&format!("{note}\n"));
     }
+}
+
+fn turnbull(answer: &Answer) -> String {
+    let mut out =
+        "after, by: the interval in which the quantile lies (Turnbull); nothing is known \
+                   within it.\n"
+            .to_owned();
+    let drawn = answer.groups.iter().filter_map(|g| g.turnbull.as_ref()?.bootstrap).next();
+    if let Some(drawn) = drawn {
+        out.push_str(&format!(
+            "In brackets: {} interval, from the lower limit of the one end to the upper limit of the \
+             other; by {} resamples of the rows (seed {}), so approximate.\n",
+            percent(answer.confidence),
+            drawn.resamples,
+            drawn.seed
+        ));
+    }
+    out
 }

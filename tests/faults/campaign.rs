@@ -20,7 +20,8 @@ use super::oracle::{Losses, Oracle, judge};
 
 const KILLS: usize = 200;
 
-fn configuration(port: u16) -> String {
+/// A campaign into a log, seen through a webhook.
+pub fn configuration(port: u16, window: &str, count: u32, deadline: &str) -> String {
     format!(
         r#"
 [ledger]
@@ -29,7 +30,7 @@ path = "dwell.db"
 file = "dwell.key"
 [campaign]
 name = "kill"
-window = "600ms"
+window = "{window}"
 [[injector]]
 name = "log"
 type = "file"
@@ -49,7 +50,7 @@ recipe = "fake-login/sshd-failed-password"
 injector = "log"
 enters_at = "host-log"
 owner = "SOC"
-count = 120
+count = {count}
 min_gap = "1ms"
 cap_per_hour = 1000000
 cap_per_day = 1000000
@@ -58,25 +59,39 @@ response = "none"
 [[route.expect]]
 stage = "detected"
 watchers = ["hook"]
-deadline = "10m"
+deadline = "{deadline}"
 "#
     )
 }
 
 /// The SIEM: follows the log, posts an alert for every line, remembers what was answered.
-struct Siem {
+pub struct Siem {
     target: PathBuf,
     offset: u64,
     port: u16,
     scanner: Scanner,
     waiting: Vec<(TokenId, String)>,
-    sent: Vec<u32>,
+    /// Serials in the log, in order.
+    pub sent: Vec<u32>,
     posted: u64,
     unanswered: u64,
 }
 
 impl Siem {
-    fn read_log(&mut self) {
+    pub fn new(target: PathBuf, port: u16, keys: &Arc<KeyRing>) -> Siem {
+        Siem {
+            target,
+            offset: 0,
+            port,
+            scanner: Scanner::new(Arc::clone(keys)),
+            waiting: Vec::new(),
+            sent: Vec::new(),
+            posted: 0,
+            unanswered: 0,
+        }
+    }
+
+    pub fn read_log(&mut self) {
         let Ok(mut file) = std::fs::File::open(&self.target) else { return };
         file.seek(SeekFrom::Start(self.offset)).unwrap();
         let mut text = String::new();
@@ -133,6 +148,20 @@ impl Siem {
         }
     }
 
+    /// Alerts whatever lies in the log until it is over.
+    pub fn play(&mut self, folder: &Path, over: &mut dyn FnMut() -> bool, oracle: &mut Oracle) {
+        let mut reader = None;
+        while !over() {
+            self.read_log();
+            if self.waiting.is_empty() || TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+                std::thread::sleep(Duration::from_millis(1));
+            } else {
+                reader = reader.or_else(|| Reader::open(&folder.join("dwell.db")).ok());
+                self.alert(oracle, reader.as_ref());
+            }
+        }
+    }
+
     /// One process, from its start to its violent end. Half of the lives end anywhere, the others
     /// only once the process listens.
     fn one_life(&mut self, folder: &Path, life: Duration, listening: bool, oracle: &mut Oracle) {
@@ -157,15 +186,7 @@ impl Siem {
             std::thread::sleep(life);
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         });
-        let reader = Reader::open(&folder.join("dwell.db")).ok();
-        while !killer.is_finished() {
-            self.read_log();
-            if self.waiting.is_empty() || TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-                std::thread::sleep(Duration::from_millis(1));
-            } else {
-                self.alert(oracle, reader.as_ref());
-            }
-        }
+        self.play(folder, &mut || killer.is_finished(), oracle);
         killer.join().unwrap();
         let status = child.wait().unwrap();
         let words = std::fs::read_to_string(folder.join("stderr.txt")).unwrap();
@@ -179,21 +200,13 @@ fn a_campaign_killed_at_random_moments_loses_nothing() {
     let seed = std::env::var("DWELL_SEED").map_or(5, |n| n.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    std::fs::write(folder.path().join("dwell.toml"), configuration(port)).unwrap();
+    std::fs::write(folder.path().join("dwell.toml"), configuration(port, "600ms", 120, "10m"))
+        .unwrap();
     let keys = KeyRing::generate();
     keys.create(&folder.path().join("dwell.key")).unwrap();
     let keys = Arc::new(keys);
     let (path, target) = (folder.path().join("dwell.db"), folder.path().join("target.log"));
-    let mut siem = Siem {
-        target,
-        offset: 0,
-        port,
-        scanner: Scanner::new(Arc::clone(&keys)),
-        waiting: Vec::new(),
-        sent: Vec::new(),
-        posted: 0,
-        unanswered: 0,
-    };
+    let mut siem = Siem::new(target, port, &keys);
     let mut random = rand::rngs::StdRng::seed_from_u64(seed);
     let mut oracle = Oracle::default();
     let begin = Instant::now();

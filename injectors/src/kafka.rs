@@ -30,6 +30,8 @@ use crate::stamp::{Clock, Stamp};
 
 /// How long one look for a delivery report takes.
 const LOOK: Duration = Duration::from_millis(1);
+/// How long the library may take to say why it has no answer.
+const REASON: Duration = Duration::from_millis(300);
 
 /// See the module's text.
 pub struct KafkaInjector {
@@ -142,11 +144,7 @@ impl KafkaInjector {
         match producer.client().fetch_metadata(Some(&self.settings.topic), left.mul_f64(0.8)) {
             Ok(metadata) => self.accept_topic(&metadata)?,
             Err(error) => {
-                // Complaints are handed over by polling.
-                for _ in 0..8 {
-                    producer.poll(Duration::ZERO);
-                }
-                let complaint = producer.context().complaint();
+                let complaint = reason(&producer, deadline);
                 drop_aside(producer);
                 let (code, why) = match complaint {
                     Some((code, why)) => (Some(code), why),
@@ -243,6 +241,19 @@ impl KafkaInjector {
                 }
             }
         }
+    }
+}
+
+/// Why there was no answer. Complaints are handed over by polling, among much else.
+fn reason(producer: &BaseProducer<Reports>, deadline: Instant) -> Option<(Code, String)> {
+    let until = deadline.min(Instant::now() + REASON);
+    loop {
+        let complaint = producer.context().complaint();
+        let told = complaint.as_ref().is_some_and(|(code, _)| *code != Code::AllBrokersDown);
+        if told || Instant::now() >= until {
+            return complaint;
+        }
+        producer.poll(LOOK);
     }
 }
 

@@ -149,8 +149,8 @@ impl KafkaWatcher {
             self.consumer().map_err(|e| Unanswered { reason: e.to_string(), ours: true })?;
         ends(&consumer, &self.topic).map(|ends| ends.len()).map_err(|trouble| {
             // Complaints are handed over by polling.
-            for _ in 0..8 {
-                drop(consumer.poll(Duration::ZERO));
+            for _ in 0..30 {
+                drop(consumer.poll(Duration::from_millis(10)));
             }
             explained(&consumer, trouble)
         })

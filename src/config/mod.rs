@@ -19,6 +19,7 @@
 pub mod checked;
 mod decode;
 mod facts;
+mod own;
 mod parts;
 mod paths;
 mod problem;

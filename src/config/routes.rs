@@ -13,11 +13,11 @@ use toml::Value;
 use super::checked::{Campaign, Expectation, Objective, Response, Route};
 use super::decode::decode;
 use super::facts;
+use super::own;
 use super::parts::{Known, check_name, duplicate, filled, list};
 use super::problem::{Findings, nearest};
 use super::raw;
 use crate::ledger::Stage;
-use crate::watchers::WatcherSettings;
 
 /// Default caps: few enough to go unnoticed by those who are not asked.
 const CAP_PER_HOUR: u32 = 4;
@@ -306,7 +306,7 @@ fn check_loop(f: &mut Findings<'_>, path: &str, route: &Route, known: &Known) {
         for (place, name) in expectation.watchers.iter().enumerate() {
             let Some(watcher) = known.watchers.get(name) else { continue };
             let late = watcher.entry.stage >= Stage::Detected;
-            if late && same_place(&injector.settings, &watcher.entry.settings) {
+            if late && own::reads(&watcher.entry.settings, &injector.settings) {
                 let field = format!("{path}.expect[{index}].watchers[{place}]");
                 let problem = format!(
                     "`{name}` reads what injector `{}` writes: it proves no alert",
@@ -316,64 +316,6 @@ fn check_loop(f: &mut Findings<'_>, path: &str, route: &Route, known: &Known) {
             }
         }
     }
-}
-
-fn same_place(injector: &InjectorSettings, watcher: &WatcherSettings) -> bool {
-    match (injector, watcher) {
-        (InjectorSettings::File(file), WatcherSettings::File { path, .. }) => {
-            let real =
-                |path: &std::path::Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-            real(&file.path) == real(path)
-        }
-        (InjectorSettings::Kafka(kafka), WatcherSettings::Kafka { brokers, topic, .. }) => {
-            kafka.topic == *topic && brokers.iter().any(|b| kafka.brokers.contains(b))
-        }
-        (InjectorSettings::HttpBulk(bulk), WatcherSettings::Poll { url, vars, .. }) => {
-            let plain = |text: &str| match url::Url::parse(text) {
-                Ok(url) => url.as_str().trim_end_matches('/').to_owned(),
-                Err(_) => text.trim_end_matches('/').to_owned(),
-            };
-            let same = plain(&bulk.url) == plain(url);
-            same && vars.get("index").is_some_and(|index| reads_index(index, &bulk.index))
-        }
-        _ => false,
-    }
-}
-
-/// True when a search over `expression` (names, patterns with `*`, exclusions with `-`, by commas, as
-/// the search API reads them) can show documents of `index`. A data stream's backing indices
-/// (`.ds-NAME-...`) count as its own; aliases are known to the server only.
-fn reads_index(expression: &str, index: &str) -> bool {
-    let mut reads = false;
-    for part in expression.split(',').map(str::trim) {
-        match part.strip_prefix('-').filter(|_| reads) {
-            Some(excluded) => reads &= !fits(excluded, index),
-            None => reads |= part == "_all" || fits(part, index) || backing(part, index),
-        }
-    }
-    reads
-}
-
-fn backing(pattern: &str, index: &str) -> bool {
-    let own = format!(".ds-{index}-");
-    pattern.starts_with(&own) || fits(pattern, &format!("{own}2026.01.01-000001"))
-}
-
-/// A name against a pattern in which `*` stands for any text.
-fn fits(pattern: &str, name: &str) -> bool {
-    let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
-    let Some(mut left) = name.strip_prefix(head) else { return false };
-    let mut parts = rest.split('*').peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return left.ends_with(part);
-        }
-        match left.find(part) {
-            Some(at) => left = &left[at + part.len()..],
-            None => return false,
-        }
-    }
-    true
 }
 
 /// Warns of a proof that the transport can never give: every canary would stay uncertain.
@@ -392,40 +334,5 @@ fn check_proof(f: &mut Findings<'_>, route: &Route, known: &Known) {
              sighting will, and what is not seen stays indeterminate",
             route.name, route.injector
         ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pattern_that_shows_what_we_wrote_is_found() {
-        let index = "logs-sshd";
-        for reads in [
-            "logs-sshd",
-            "logs-*",
-            "*",
-            "_all",
-            "l*s-*hd",
-            "other, logs-*",
-            "logs-*,-logs-nginx",
-            "*-sshd*",
-            ".ds-logs-*",
-            ".ds-logs-sshd-2026.11.24-000007",
-        ] {
-            assert!(reads_index(reads, index), "{reads}");
-        }
-        for not in [
-            "logs-ssh",
-            "logs-sshd-2",
-            "alerts-*",
-            "*-nginx",
-            "logs-*,-logs-s*",
-            "",
-            "elastalert_status*",
-        ] {
-            assert!(!reads_index(not, index), "{not}");
-        }
     }
 }

@@ -189,6 +189,7 @@ impl Session {
             ledger: ledger.clone(),
             clock: Arc::clone(&self.clock),
             scanner: Arc::new(Scanner::new(Arc::clone(&self.keys))),
+            own_files: self.config.own_files().into(),
             runtime: self.runtime.handle().clone(),
             config_digest: self.config.digest.clone(),
         })

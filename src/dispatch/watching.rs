@@ -4,6 +4,7 @@
 //! Their threads use the session's runtime. Whatever ends a run, an error too, they have therefore
 //! returned, or have had their time to, before [`Watching`] is gone.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub struct WatchEnvironment {
     pub clock: Arc<dyn Clock>,
     /// Finds our tokens in bytes.
     pub scanner: Arc<Scanner>,
+    /// Files that our own injectors write: no watcher of alerts may read them.
+    pub own_files: Arc<[PathBuf]>,
     /// For watchers whose library is asynchronous.
     pub runtime: tokio::runtime::Handle,
     /// Digest of the configuration, for `Proven` rows.
@@ -72,6 +75,7 @@ impl Watching {
         for part in parts {
             let ready = Arc::new(AtomicBool::new(false));
             let trouble = Trouble::default();
+            let alerts = part.stage >= Stage::Detected;
             let context = WatchContext {
                 name: part.name.clone(),
                 stage: part.stage,
@@ -81,6 +85,7 @@ impl Watching {
                 anew: part.anew,
                 clock: Arc::clone(&shared.clock),
                 scanner: Arc::clone(&shared.scanner),
+                own_files: if alerts { Arc::clone(&shared.own_files) } else { Arc::default() },
                 stop: Arc::clone(&stop),
                 ready: Arc::clone(&ready),
                 trouble: trouble.clone(),

@@ -55,6 +55,8 @@ pub use store::{OpenRun, Store, Unfinished};
 pub use ticket::Ticket;
 pub use writer::{Ledger, Opening};
 
+use std::collections::BTreeMap;
+
 use dwell_injectors::token::TokenId;
 
 /// What is committed together: all of it or none.
@@ -64,8 +66,11 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Sightings to classify: the first of its `(watcher, native id, canary)` becomes a
     /// [`Row::Sighting`], a repeat a `Duplicate` stray, one of a canary that this ledger does not
-    /// hold an `Unknown` stray.
+    /// hold an `Unknown` stray, one whose record is what was sent itself an `Echoed` one.
     pub sightings: Vec<SightingRow>,
+    /// The whole records that sightings of alerts were read from, by the index of the sighting. They
+    /// are compared and not kept.
+    pub records: BTreeMap<usize, Vec<u8>>,
     /// Watcher name and the position that it has read to.
     pub cursor: Option<(String, String)>,
     /// Bodies of events, kept beside the rows for `verify --event` and `explain`; the rows hold

@@ -430,6 +430,8 @@ pub enum StrayClass {
     /// counted by rows of this class; what lies outside its time under a new id, or is one event too
     /// many, is a recorded sighting and is counted by the assessment.
     Replayed,
+    /// The event itself, as it was sent, where only alerts belong: a copy of our own output.
+    Echoed,
 }
 
 /// Strays, counted.

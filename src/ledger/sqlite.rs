@@ -346,6 +346,17 @@ impl Store for SqliteStore {
         )
     }
 
+    fn bodies(&self, canary: TokenId) -> Result<Vec<String>, LedgerError> {
+        let sql = "SELECT body FROM bodies WHERE epoch = ?1 AND serial = ?2 ORDER BY event";
+        self.connection
+            .prepare_cached(sql)
+            .and_then(|mut statement| {
+                let key = params![canary.epoch.0, canary.serial];
+                statement.query_map(key, |row| row.get(0))?.collect()
+            })
+            .map_err(|e| self.fail("read what was sent", &e))
+    }
+
     fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError> {
         let first: u32 = self
             .connection

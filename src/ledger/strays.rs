@@ -1,14 +1,16 @@
 //! Sightings that are none of ours, told apart and counted, before they are rows.
 //!
 //! The store says whether it knows the canary and whether this watcher recorded this sighting before.
-//! A repeat is a duplicate within its canary's time (up to the last horizon of its route), and
+//! A record that is what was sent, at a place of alerts, is an echo: it proves no detection, and it is
+//! refused here because only the store remembers what every run sent. A repeat is a duplicate within its canary's time (up to the last horizon of its route), and
 //! replayed after it. However many strays a batch holds, it gets one row for each watcher and class.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use super::store::Store;
-use super::{LedgerError, RoutePlan, SightingRow, Stray, StrayClass};
+use super::{LedgerError, RoutePlan, SightingRow, Stage, Stray, StrayClass};
+use crate::matching::is_echo;
 
 /// How much of a stray is kept as its example.
 const EXCERPT: usize = 512;
@@ -21,14 +23,20 @@ pub(super) struct Classes {
 }
 
 impl Classes {
-    /// The class of a sighting; `None` for one of ours that is new.
+    /// The class of a sighting; `None` for one of ours that is new. `record` is what it was read from.
     pub fn classify(
         &mut self,
         store: &dyn Store,
         sighting: &SightingRow,
+        record: Option<&[u8]>,
     ) -> Result<Option<StrayClass>, LedgerError> {
         if !store.knows(sighting.canary)? {
             return Ok(Some(StrayClass::Unknown));
+        }
+        if let Some(record) = record.filter(|_| sighting.stage >= Stage::Detected)
+            && store.bodies(sighting.canary)?.iter().any(|body| is_echo(record, body))
+        {
+            return Ok(Some(StrayClass::Echoed));
         }
         let seen = store.has_sighting(&sighting.watcher, &sighting.native_id, sighting.canary)?;
         match seen {

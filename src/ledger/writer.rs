@@ -355,8 +355,9 @@ impl Writer {
             self.store.put_body(*canary, *event, body)?;
         }
         let mut counted: Vec<Stray> = Vec::new();
-        for sighting in batch.sightings {
-            match self.classes.classify(&self.store, &sighting)? {
+        for (index, sighting) in batch.sightings.into_iter().enumerate() {
+            let record = batch.records.get(&index).map(Vec::as_slice);
+            match self.classes.classify(&self.store, &sighting, record)? {
                 None => {
                     let row = Row::Sighting(sighting);
                     self.store.append(&row)?;

@@ -30,8 +30,10 @@
 //! an alert that shows only the identity leaves its canary missed at `detected`, with `ingested` as
 //! its last stage.
 
+mod echo;
 mod stream;
 
+pub use echo::{MAX_ECHO, is_echo};
 pub use stream::Stream;
 
 use std::sync::Arc;

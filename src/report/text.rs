@@ -13,7 +13,7 @@ use super::escape::terminal as safe;
 use super::expectation::none_judged;
 use super::model::*;
 use super::total::{self, OUTCOMES};
-use super::words::{duration, percent};
+use super::words::{duration, percent, stray_note};
 use crate::stats::survival::Reach;
 
 /// Misses listed by name; the rest is counted.
@@ -390,6 +390,9 @@ fn watcher_lines(page: &mut Page, model: &ReportModel) {
     for (watcher, classes) in &model.strays {
         let parts: Vec<String> = classes.iter().map(|(class, n)| format!("{n} {class}")).collect();
         page.line(0, &format!("Strays at {}: {}", safe(watcher), parts.join(", ")));
+        for note in classes.keys().filter_map(|class| stray_note(class)) {
+            page.line(2, note);
+        }
     }
     for control in &model.controls {
         page.line(0, &safe(control));

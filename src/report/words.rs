@@ -74,6 +74,14 @@ pub fn hours(hours: &[u8]) -> String {
     spans.iter().map(span).collect::<Vec<_>>().join(", ")
 }
 
+/// What a class of strays says about a campaign, where its name does not.
+pub fn stray_note(class: &str) -> Option<&'static str> {
+    (class == "echoed").then_some(
+        "echoed: what was sent itself, where only alerts belong. It proves no detection; look at what \
+         the watcher reads, or watch this place at `ingested`",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,8 +24,9 @@ use super::committer::Committer;
 use super::{WatchContext, WatchError};
 use crate::dialects::{Dialect, Parts, Reading, excerpt};
 use crate::ledger::{
-    Batch, Blind, Grade, Look, Proven, Row, SightingRow, Stray, StrayClass, Ticket,
+    Batch, Blind, Grade, Look, Proven, Row, SightingRow, Stage, Stray, StrayClass, Ticket,
 };
+use crate::matching::MAX_ECHO;
 use crate::report::escape::terminal;
 
 /// Sightings and rows after which a batch is handed over early.
@@ -133,15 +134,17 @@ impl Intake {
                     let line = &bytes[range];
                     let ids = self.quiet_tokens(line);
                     let reading = self.dialect.read_text(line);
-                    sighted += self.reading(reading, &ids, observed, not_before);
+                    sighted += self.reading(reading, &ids, (line, observed), not_before);
                     left.retain(|id| !ids.contains(id));
                 }
             }
             Parts::Json(values) => {
                 for value in values {
-                    let ids = self.quiet_tokens(value.to_string().as_bytes());
+                    let text = value.to_string();
+                    let ids = self.quiet_tokens(text.as_bytes());
                     let reading = self.dialect.read_value(&value);
-                    sighted += self.reading(reading, &ids, observed, not_before);
+                    let record = (text.as_bytes(), observed);
+                    sighted += self.reading(reading, &ids, record, not_before);
                     left.retain(|id| !ids.contains(id));
                 }
             }
@@ -152,13 +155,14 @@ impl Intake {
 
     /// Takes one record that has already been parsed.
     pub fn value(&mut self, value: &Value, observed: Stamp, not_before: Option<Stamp>) -> usize {
-        let ids = self.tokens(value.to_string().as_bytes(), observed);
+        let text = value.to_string();
+        let ids = self.tokens(text.as_bytes(), observed);
         if ids.is_empty() && self.proven {
             self.records += 1;
             return 0;
         }
         let reading = self.dialect.read_value(value);
-        self.reading(reading, &ids, observed, not_before)
+        self.reading(reading, &ids, (text.as_bytes(), observed), not_before)
     }
 
     /// Tokens in what a transport carries beside a record (key, headers): of the record's own alert.
@@ -176,7 +180,7 @@ impl Intake {
         let reading =
             Reading { recognised: false, token_proves: false, ..self.dialect.read(record) };
         self.records = self.records.saturating_sub(1);
-        self.reading(reading, &ids, observed, None)
+        self.reading(reading, &ids, (record, observed), None)
     }
 
     fn whole(
@@ -196,14 +200,14 @@ impl Intake {
             ..self.dialect.read(bytes)
         };
         self.records = self.records.saturating_sub(1);
-        self.reading(reading, ids, observed, not_before)
+        self.reading(reading, ids, (bytes, observed), not_before)
     }
 
     fn reading(
         &mut self,
         reading: Reading,
         ids: &[TokenId],
-        observed: Stamp,
+        (record, observed): (&[u8], Stamp),
         not_before: Option<Stamp>,
     ) -> usize {
         self.records += 1;
@@ -221,6 +225,10 @@ impl Intake {
         }
         for id in ids {
             self.busy = observed;
+            // An event of ours holds one token; the ledger remembers what was sent.
+            if ids.len() == 1 && self.context.stage >= Stage::Detected && record.len() <= MAX_ECHO {
+                self.batch.records.insert(self.batch.sightings.len(), record.to_vec());
+            }
             self.batch.sightings.push(SightingRow {
                 canary: *id,
                 watcher: self.context.name.clone(),

@@ -17,6 +17,7 @@
 //! A watcher runs on a thread of its own until [`WatchContext::stop`] is set. Those whose library is
 //! asynchronous (webhook, poll) block on the shared runtime handle.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -36,6 +37,7 @@ mod probe;
 mod settings;
 mod webhook;
 
+pub(crate) use file::is_rotated_name;
 pub use probe::probe;
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
@@ -59,6 +61,8 @@ pub struct WatchContext {
     pub clock: Arc<dyn Clock>,
     /// Finds our tokens in bytes.
     pub scanner: Arc<crate::matching::Scanner>,
+    /// Files that our own injectors write, where this watcher's sightings are alerts: never read.
+    pub own_files: Arc<[PathBuf]>,
     /// Set when the watcher should commit and return.
     pub stop: Arc<AtomicBool>,
     /// Set by the watcher once it has taken its starting position: injection waits for it.

@@ -10,6 +10,7 @@ mod demo;
 mod detector;
 mod estimate;
 mod ledger;
+mod own;
 mod plan;
 mod recipes;
 mod run;

@@ -16,12 +16,14 @@ mod origin;
 pub use indexed::{DocumentGap, Indexed};
 pub use origin::Origin;
 
+use std::collections::BTreeMap;
+
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::token::{Carrier, KeyRing, TokenId};
 use serde::Serialize;
 
 use super::outcome::{Assessment, CanaryView, Delivery, Fold, StageTime, Verdict};
-use crate::ledger::{EventResult, LedgerError, Reader, Stage};
+use crate::ledger::{EventResult, LedgerError, Reader, Stage, StrayClass};
 use crate::report;
 
 /// What a story is told from.
@@ -183,6 +185,7 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
         conclusion: Vec::new(),
     };
     story.conclusion = conclusion(&story, &origin);
+    story.conclusion.extend(assessment.as_ref().and_then(echoes));
     Ok(Some(story))
 }
 
@@ -245,6 +248,23 @@ fn decided(view: &CanaryView, origin: &Origin) -> Vec<Decided> {
         })
     };
     view.verdicts.iter().filter_map(told).collect()
+}
+
+/// Copies of what was sent are counted by watcher and kept with no canary.
+fn echoes(assessment: &Assessment) -> Option<String> {
+    let count = |classes: &BTreeMap<StrayClass, u64>| classes.get(&StrayClass::Echoed).copied();
+    let all: Vec<String> = assessment
+        .strays
+        .iter()
+        .filter_map(|(watcher, classes)| Some(format!("{} at {watcher}", count(classes)?)))
+        .collect();
+    (!all.is_empty()).then(|| {
+        format!(
+            "records that are what was sent itself were refused as detections, of this canary or \
+             others: {}",
+            all.join(", ")
+        )
+    })
 }
 
 /// Where it stopped, as far as anybody can know.

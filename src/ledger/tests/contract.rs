@@ -19,6 +19,7 @@ fn holds_the_contract(reopen: &dyn Fn() -> Box<dyn Store>) {
     store.append(&run_row(4)).unwrap();
     store.append(&intent(0, 2)).unwrap();
     store.append(&Row::Sighting(sighting(0, "a"))).unwrap();
+    store.put_body(canary(0), 1, "second").unwrap();
     store.put_body(canary(0), 0, "x").unwrap();
     assert_eq!(store.reserve(Epoch(1), 3).unwrap(), 1, "serials follow the intents");
     store.commit().unwrap();
@@ -30,6 +31,8 @@ fn holds_the_contract(reopen: &dyn Fn() -> Box<dyn Store>) {
     assert!(store.has_sighting("alerts", "a", canary(0)).unwrap());
     assert!(!store.has_sighting("alerts", "a", canary(1)).unwrap());
     assert!(!store.has_sighting("other", "a", canary(0)).unwrap());
+    assert_eq!(store.bodies(canary(0)).unwrap(), ["x", "second"]);
+    assert_eq!(store.bodies(canary(1)).unwrap(), [""; 0]);
     // What is under way.
     assert_eq!(store.unfinished().unwrap()[0].missing, [0, 1]);
     assert_eq!(store.open_runs().unwrap()[0].taken, [(0, 0, 1)]);

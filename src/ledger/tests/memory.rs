@@ -140,6 +140,14 @@ impl Store for MemoryStore {
         }
     }
 
+    fn bodies(&self, canary: TokenId) -> Result<Vec<String>, LedgerError> {
+        let of_canary = self.now.bodies.iter().filter(|((id, _), _)| *id == canary);
+        let mut found: Vec<(u32, String)> =
+            of_canary.map(|((_, event), body)| (*event, body.clone())).collect();
+        found.sort();
+        Ok(found.into_iter().map(|(_, body)| body).collect())
+    }
+
     fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError> {
         let used = self.intents().filter(|i| i.canary.epoch == epoch).map(|i| i.canary.serial + 1);
         let reserved = self.now.reserved.get(&epoch).copied().unwrap_or(0);

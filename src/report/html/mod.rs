@@ -11,7 +11,7 @@ use super::expectation::none_judged;
 use super::model::*;
 use super::text::{bound, quantile, share};
 use super::total::{self, OUTCOMES};
-use super::words::{duration, hours, percent};
+use super::words::{duration, hours, percent, stray_note};
 
 pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
 
@@ -328,7 +328,9 @@ fn watchers(page: &mut String, model: &ReportModel) {
     }
     for (watcher, classes) in &model.strays {
         for (class, n) in classes {
-            let _ = writeln!(page, "<li>{n} strays ({}) at {}</li>", safe(class), safe(watcher));
+            let note = stray_note(class).map(|note| format!("<br/>{}", safe(note)));
+            let (class, watcher, note) = (safe(class), safe(watcher), note.unwrap_or_default());
+            let _ = writeln!(page, "<li>{n} strays ({class}) at {watcher}{note}</li>");
         }
     }
     page.push_str("</ul>\n");

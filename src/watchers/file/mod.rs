@@ -3,17 +3,19 @@
 //! | way | what happens here |
 //! |---|---|
 //! | rename, delete and create, link swap | the old file is read on until it has been quiet for a minute; the new one is read from its first byte |
-//! | several rotations at once | files of the same name's family that appeared meanwhile are read whole, oldest first |
+//! | several rotations at once | files with a rotated name ([`family`]) that appeared meanwhile are read whole, oldest first |
 //! | copytruncate | seen by length or by the bytes before our position; what was written between our last read and the cut is unknowable, so that span is recorded as blind |
 //! | restart | the file is found again by inode, wherever in the folder it was moved; otherwise the span is blind |
 //! | missing | blind, target unavailable; made good once it appears, since a new file is read from its first byte |
 //!
 //! Invariants: a line is handed on once, when its end has arrived, with the stamp of the read that
-//! brought it; a position never lies inside a line. The reading thread waits for no disk of ours.
+//! brought it; a position never lies inside a line. The reading thread waits for no disk of ours. A
+//! watcher of alerts opens no file that an injector of ours names, by whatever name it came to it.
 //!
 //! Not promised: files compressed before we saw them, and notifications on network file systems
 //! (there the poll beneath sets the resolution, and sightings carry a lower bound).
 
+mod family;
 mod source;
 mod tail;
 mod wake;
@@ -25,7 +27,9 @@ use std::time::Duration;
 use super::intake::Intake;
 use super::{WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
-use tail::Tail;
+pub(crate) use family::is_rotated_name;
+use source::FileId;
+use tail::{OWN_FILE, Tail};
 
 /// The file watcher.
 pub(super) struct FileWatcher {
@@ -47,11 +51,16 @@ impl Watcher for FileWatcher {
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
+        let refused = |reason: &str| WatchError::Environment {
+            watcher: context.name.clone(),
+            reason: format!("{}: {reason}", self.path.display()),
+        };
         if self.path.is_dir() {
-            return Err(WatchError::Environment {
-                watcher: context.name.clone(),
-                reason: format!("{} is a directory; name a file", self.path.display()),
-            });
+            return Err(refused("it is a directory; name a file"));
+        }
+        let id = FileId::at(&self.path);
+        if id.is_some() && context.own_files.iter().any(|own| FileId::at(own) == id) {
+            return Err(refused(OWN_FILE));
         }
         let (intake, mark) = Intake::open(context, self.dialect)?;
         Tail::open(self.path, intake, mark)?.run()

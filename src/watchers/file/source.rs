@@ -39,6 +39,11 @@ impl FileId {
     pub fn of(meta: &std::fs::Metadata) -> FileId {
         FileId { dev: meta.dev(), ino: meta.ino() }
     }
+
+    /// Of the file that a path names now.
+    pub fn at(path: &Path) -> Option<FileId> {
+        std::fs::metadata(path).ok().map(|meta| FileId::of(&meta))
+    }
 }
 
 /// Where reading goes on.

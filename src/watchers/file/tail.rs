@@ -9,6 +9,7 @@ use dwell_injectors::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::family::{beside, family};
 use super::source::{FileId, Open, Place, Shape, Start};
 use super::wake::{Wake, folder};
 use crate::watchers::WatchError;
@@ -20,8 +21,10 @@ const QUIET: Duration = Duration::from_secs(60);
 const MAX_RETIRED: usize = 8;
 /// How long the file may be missing (a rotation takes a moment) before that is recorded.
 const MISSING: Duration = Duration::from_secs(2);
-/// Files of the family that are looked at.
-const MAX_FAMILY: usize = 4096;
+
+/// Why a watcher of alerts does not open a file that an injector names.
+pub(super) const OWN_FILE: &str =
+    "it is what an injector of ours writes, which proves no alert; name the file of alerts";
 
 /// The watcher's position: the rotated files that are still read, the present one last.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -90,7 +93,7 @@ impl Tail {
 
     fn begin(&mut self) {
         self.known = family(&self.path).into_iter().map(|f| f.id).collect();
-        match Open::at(&self.path, Start::End) {
+        match self.open_present(Start::End) {
             Ok(open) => self.adopt(open),
             Err(error) => self.unreadable(&error),
         }
@@ -100,19 +103,23 @@ impl Tail {
     fn resume(&mut self, position: Position) {
         self.cut = position.cut;
         let looked = self.intake.looked();
-        let family = family(&self.path);
+        let beside = beside(&self.path);
         let mut whole = true;
         for place in &position.files {
+            // What was read before is known by its bytes under any name; without bytes, by its name.
+            let known = |rotated: bool| rotated || place.anchor_len > 0;
+            let moved = beside.iter().filter(|f| f.id == place.id && known(f.rotated));
             let found = std::iter::once(self.path.clone())
-                .chain(family.iter().filter(|f| f.id == place.id).map(|f| f.path.clone()))
-                .find_map(|path| reopen(&path, place));
+                .chain(moved.map(|f| f.path.clone()))
+                .find_map(|path| reopen(&path, place))
+                .filter(|open| !self.is_own(open.id));
             match found {
                 Some(open) => self.retire(open),
                 None => whole = false,
             }
         }
         // Files that came and went while nobody watched.
-        for file in &family {
+        for file in beside.iter().filter(|f| f.rotated) {
             let since = looked.map_or(i64::MAX, |l| l.wall_ns / 1_000_000_000);
             let read = self.retired.iter().any(|r| r.open.id == file.id);
             if file.modified >= since && !read && !position.files.is_empty() {
@@ -120,11 +127,11 @@ impl Tail {
             }
             self.known.insert(file.id);
         }
-        let here = std::fs::metadata(&self.path).map(|m| FileId::of(&m)).ok();
+        let here = FileId::at(&self.path);
         let at = self.retired.iter().position(|r| Some(r.open.id) == here);
         match at {
             Some(at) => self.current = Some(self.retired.remove(at).open),
-            None => match Open::at(&self.path, Start::Beginning) {
+            None => match self.open_present(Start::Beginning) {
                 Ok(open) => self.adopt(open),
                 Err(error) => self.unreadable(&error),
             },
@@ -146,8 +153,22 @@ impl Tail {
         self.retired.push(Retired { open, quiet_since: Instant::now() });
     }
 
+    /// True for a file that one of our injectors names: what is in there was sent by us.
+    fn is_own(&self, id: FileId) -> bool {
+        self.intake.context.own_files.iter().any(|own| FileId::at(own) == Some(id))
+    }
+
+    /// Opens what the path names now, unless it is a file of our own.
+    fn open_present(&self, start: Start) -> io::Result<Open> {
+        let open = Open::at(&self.path, start)?;
+        if self.is_own(open.id) { Err(own_file()) } else { Ok(open) }
+    }
+
     fn read_whole(&mut self, path: &Path) {
         match Open::at(path, Start::Beginning) {
+            Ok(open) if self.is_own(open.id) => {
+                tracing::warn!("a file that an injector writes bears a rotated name; not read");
+            }
             Ok(open) => self.retire(open),
             Err(error) => tracing::warn!(%error, "a rotated file went before it could be read"),
         }
@@ -275,16 +296,22 @@ impl Tail {
                 return false;
             }
         };
-        if self.current.as_ref().is_some_and(|open| open.id == FileId::of(&meta)) {
-            self.found();
-            return false;
+        let id = FileId::of(&meta);
+        if self.current.as_ref().is_none_or(|open| open.id != id) {
+            return self.rotated();
         }
-        self.rotated()
+        if self.is_own(id) {
+            self.current = None;
+            self.unreadable(&own_file());
+        } else {
+            self.found();
+        }
+        false
     }
 
     fn rotated(&mut self) -> bool {
         let start = if self.denied { Start::End } else { Start::Beginning };
-        let open = match Open::at(&self.path, start) {
+        let open = match self.open_present(start) {
             Ok(open) => open,
             Err(error) => {
                 self.unreadable(&error);
@@ -312,7 +339,7 @@ impl Tail {
         // The copy that was made before the cut holds what we had not read yet.
         let place = open.place();
         let mut copies = family(&self.path);
-        copies.retain(|f| !self.known.contains(&f.id));
+        copies.retain(|f| !self.known.contains(&f.id) && !self.is_own(f.id));
         for copy in copies {
             self.known.insert(copy.id);
             let moved = Place { id: copy.id, ..place.clone() };
@@ -361,41 +388,13 @@ impl Tail {
     }
 }
 
+fn own_file() -> io::Error {
+    io::Error::other(OWN_FILE)
+}
+
 /// Opens the file at a place, if it is the file that was read up to there.
 fn reopen(path: &Path, place: &Place) -> Option<Open> {
     let open = Open::at(path, Start::At(place.offset)).ok()?;
     let same = open.id == place.id && open.matches(place).unwrap_or(false);
     same.then_some(open)
-}
-
-struct Member {
-    path: PathBuf,
-    id: FileId,
-    /// Seconds since the epoch, by the file system.
-    modified: i64,
-}
-
-/// Files beside the path whose names begin like its own (`alerts.json.1`, `alerts-20261124.json`),
-/// not compressed, oldest first.
-fn family(path: &Path) -> Vec<Member> {
-    use std::os::unix::fs::MetadataExt;
-    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let stem = target.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut members: Vec<(i64, i64, Member)> = Vec::new();
-    let entries = std::fs::read_dir(folder(&target)).into_iter().flatten().flatten();
-    for entry in entries.take(MAX_FAMILY) {
-        let path = entry.path();
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let packed = [".gz", ".bz2", ".xz", ".zst"].iter().any(|end| name.ends_with(end));
-        if path == target || packed || !name.starts_with(&stem) {
-            continue;
-        }
-        let Ok(meta) = entry.metadata() else { continue };
-        if meta.is_file() {
-            let member = Member { path, id: FileId::of(&meta), modified: meta.mtime() };
-            members.push((meta.mtime(), meta.mtime_nsec(), member));
-        }
-    }
-    members.sort_by_key(|(seconds, nanos, _)| (*seconds, *nanos));
-    members.into_iter().map(|(_, _, member)| member).collect()
 }

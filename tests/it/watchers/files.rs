@@ -213,3 +213,76 @@ fn denied_child() {
     running.stop();
     assert!(!bench.rows().iter().any(|r| matches!(r, Row::Look(_))), "nothing was looked at");
 }
+
+#[test]
+fn what_our_own_injectors_write_is_read_by_no_name() {
+    let bench = Bench::new(6);
+    let own = bench.own_file();
+    let at = |name: &str| bench.folder.path().join(name);
+    let path = at("alerts.json");
+    append(&path, "{}");
+    append(&own, &bench.alert(0));
+    let running = bench.start(&file_settings(&path));
+    // Under a rotated name, when the real one is rotated.
+    fs::hard_link(&own, at("alerts.json.2")).unwrap();
+    fs::rename(&path, at("alerts.json.1")).unwrap();
+    append(&path, &bench.alert(1));
+    all_sighted(&bench, 1);
+    // Under the very name, until that is a file of alerts again.
+    let blind = |open: bool| {
+        let about = |r: &&Row| matches!(r, Row::Blind(b) if b.to.is_none() == open && b.reason.contains("injector"));
+        bench.rows().iter().filter(about).count()
+    };
+    symlink(&own, at("swap")).unwrap();
+    fs::rename(at("swap"), &path).unwrap();
+    append(&own, &bench.alert(2));
+    until("the span is recorded", || blind(true) == 1);
+    append(&own, &bench.alert(3));
+    append(&at("next"), &bench.alert(4));
+    fs::rename(at("next"), &path).unwrap();
+    all_sighted(&bench, 2);
+    assert_eq!(blind(false), 1);
+    // An injector whose name is linked to the file of alerts writes there from now on.
+    fs::remove_file(&own).unwrap();
+    fs::hard_link(&path, &own).unwrap();
+    until("the span is recorded again", || blind(true) == 2);
+    append(&own, &bench.alert(5));
+    std::thread::sleep(Duration::from_millis(400));
+    running.stop();
+    assert_eq!(bench.sighted(), [1, 4]);
+}
+
+#[test]
+fn a_watcher_of_alerts_does_not_start_on_what_we_write() {
+    let bench = Bench::new(1);
+    append(&bench.own_file(), "{}");
+    let path = bench.folder.path().join("alerts.json");
+    fs::hard_link(bench.own_file(), &path).unwrap();
+    let (running, _) = bench.start_unready(&file_settings(&path));
+    let error = running.thread.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("what an injector of ours writes"), "{error}");
+    assert!(bench.rows().iter().all(|row| !matches!(row, Row::Look(_))));
+}
+
+#[test]
+fn a_restart_finds_what_it_read_by_its_bytes_and_the_rest_by_its_name() {
+    let bench = Bench::new(4);
+    let at = |name: &str| bench.folder.path().join(name);
+    let path = at("alerts.json");
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    append(&path, &bench.alert(0));
+    all_sighted(&bench, 1);
+    running.stop();
+    append(&path, &bench.alert(1));
+    fs::rename(&path, at("kept-by-somebody")).unwrap();
+    append(&at("alerts.json.1"), &bench.alert(2));
+    append(&at("alerts-source.json"), &bench.alert(3));
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    all_sighted(&bench, 3);
+    std::thread::sleep(Duration::from_millis(300));
+    running.stop();
+    assert_eq!(bench.sighted(), [0, 1, 2]);
+    assert_eq!(losses(&bench), 0);
+}

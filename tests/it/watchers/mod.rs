@@ -71,6 +71,11 @@ impl Bench {
         bench
     }
 
+    /// What a run's injectors would write.
+    pub fn own_file(&self) -> PathBuf {
+        self.folder.path().join("injected.log")
+    }
+
     fn path(&self) -> PathBuf {
         self.folder.path().join("ledger.db")
     }
@@ -116,6 +121,7 @@ impl Bench {
             anew: false,
             clock: self.clock.clone(),
             scanner: Arc::new(Scanner::new(self.keys.clone())),
+            own_files: Arc::from([self.own_file()]),
             stop: stop.clone(),
             ready: ready.clone(),
             trouble: Default::default(),

@@ -64,7 +64,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         out.push_str(&format!(
             "epoch {}  {mints:<9}  tokens begin with {}, {} or {}\n",
             key.epoch().0,
-            key.needle(Form::Lower),
+            key.needle(Form::Text),
             key.needle(Form::Uuid),
             key.needle(Form::Ipv6),
         ));
@@ -76,7 +76,7 @@ fn epoch_json(key: &EpochKey, mints: bool) -> Value {
     json!({
         "epoch": key.epoch(),
         "mints": mints,
-        "text": key.needle(Form::Lower),
+        "text": key.needle(Form::Text),
         "uuid": key.needle(Form::Uuid),
         "ipv6": key.needle(Form::Ipv6),
     })

@@ -13,7 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::forms::ALPHABET;
+use super::forms::{ALPHABET, Heads};
 use super::{Epoch, SERIAL_BITS, Token, TokenId};
 use crate::secret::{SecretError, read_private};
 
@@ -94,6 +94,7 @@ pub struct EpochKey {
     secret: [u8; 32],
     prefix: [u8; 4],
     fixed: [u8; 8],
+    heads: Heads,
 }
 
 impl fmt::Debug for EpochKey {
@@ -108,7 +109,7 @@ impl EpochKey {
         let digest = mac(&secret, &[b"fixed/1", &epoch.0.to_be_bytes()]);
         let mut fixed = [0; 8];
         fixed.copy_from_slice(&digest[..8]);
-        EpochKey { epoch, secret, prefix, fixed }
+        EpochKey { epoch, secret, prefix, heads: Heads::new(&fixed), fixed }
     }
 
     /// The epoch.
@@ -124,6 +125,11 @@ impl EpochKey {
     /// Fixed bits of the UUID and IPv6 forms.
     pub(super) fn fixed(&self) -> &[u8; 8] {
         &self.fixed
+    }
+
+    /// What the UUID and IPv6 forms begin with.
+    pub(super) fn heads(&self) -> &Heads {
+        &self.heads
     }
 
     fn tag(&self, serial: u32) -> u32 {

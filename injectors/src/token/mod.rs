@@ -100,8 +100,8 @@ impl Token {
         match carrier {
             Carrier::Text => forms::text(&self.key, self.bits),
             Carrier::Upper => forms::text(&self.key, self.bits).to_ascii_uppercase(),
-            Carrier::Uuid => forms::uuid(&self.key, self.bits),
-            Carrier::Ipv6 => forms::ipv6(&self.key, self.bits),
+            Carrier::Uuid => forms::uuid(self.key.fixed(), self.bits),
+            Carrier::Ipv6 => forms::ipv6(self.key.fixed(), self.bits),
         }
     }
 }

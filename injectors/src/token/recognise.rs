@@ -46,7 +46,7 @@ impl KeyRing {
     fn find(&self, bytes: &[u8]) -> Recognition {
         let mut forged = false;
         for key in self.epochs() {
-            for form in [Form::Lower, Form::Uuid, Form::Ipv6] {
+            for form in [Form::Text, Form::Uuid, Form::Ipv6] {
                 let needle = key.needle(form);
                 for start in memchr::memmem::find_iter(bytes, needle.as_bytes()) {
                     let Some(bits) = key.bits_at(form, &bytes[start..]) else { continue };

@@ -76,6 +76,26 @@ fn added_sightings_are_retrospective_and_added_once() {
 }
 
 #[test]
+fn letters_of_any_case_and_an_address_in_a_url_are_found() {
+    let lab = Lab::new();
+    lab.run(&[SSHD, SSHD], 10);
+    let text = lab.token(0, Carrier::Text);
+    let title = format!("{}{}", text[..1].to_uppercase(), &text[1..]);
+    let mixed: String = text
+        .char_indices()
+        .map(|(at, c)| if at % 2 == 1 { c.to_ascii_uppercase() } else { c })
+        .collect();
+    let uuid = lab.token(1, Carrier::Uuid);
+    let uuid = format!("{}{}", uuid[..4].to_uppercase(), &uuid[4..]);
+    let address = lab.token(1, Carrier::Ipv6).replace(':', "%3A");
+    let lines = format!("user {title} logged\n{mixed}\n{uuid}\n/?ip={address}&x=1\n");
+    let file = lab.file("a.log", lines.as_bytes());
+    let found = lab.json(&["scan", &file]);
+    let counts = &found["counts"];
+    assert_eq!((&counts["ours"], &counts["distinct_ours"]), (&4.into(), &2.into()), "{found:#}");
+}
+
+#[test]
 fn what_cannot_be_read_is_an_error_and_the_rest_is_scanned() {
     let lab = Lab::new();
     lab.run(&[SSHD], 10);

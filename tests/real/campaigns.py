@@ -18,7 +18,7 @@ import threading
 import time
 import traceback
 
-from services import ElastAlert, Kafka, OpenSearch, Rsyslog, apt, free_port, http, say, shipped, wait_for
+from services import ElastAlert, Kafka, OpenSearch, Rsyslog, Service, apt, free_port, http, say, shipped, wait_for
 
 DWELL = os.environ.get("DWELL_BIN", "target/release/dwell")
 OUTCOMES = ["detected", "late", "missed", "undelivered", "indeterminate", "pending"]
@@ -585,6 +585,158 @@ horizon = "60s"
     say("keys and headers: 6 of 6 detected by a token beside the value")
 
 
+def through_kafka(kafka, topic, injector, watcher, more=""):
+    """A short campaign into a topic and out of it; the two sides connect as they are told to."""
+    return COMMON + f"""
+[campaign]
+name = "kafka"
+window = "1s"
+deliver_timeout = "4s"
+[[injector]]
+name = "topic"
+type = "kafka"
+topic = "{topic}"
+{injector}
+[[watcher]]
+name = "topic"
+type = "kafka"
+topic = "{topic}"
+{watcher}
+dialect = "json"
+stage = "ingested"
+""" + short_route("first", "fake-login/cloudtrail-console-login-failure") + more
+
+
+def short_route(name, recipe, more=""):
+    return f"""
+[[route]]
+name = "{name}"
+recipe = "{recipe}"
+injector = "topic"
+enters_at = "broker"
+owner = "lab"
+count = 3
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "replicated"
+response = "none"
+{more}
+[[route.expect]]
+stage = "ingested"
+watchers = ["topic"]
+deadline = "8s"
+horizon = "9s"
+"""
+
+
+def test_kafka_over_tls_with_sasl(folder):
+    """(g) SASL over TLS, in and out: three mechanisms; a wrong password, a strange authority and no
+    TLS at all are said clearly, and nothing is sent."""
+    for place in ("ca", "strange-ca"):
+        (folder / place).mkdir()
+        certificates(folder / place)
+    identity = folder / "identity.pem"
+    identity.write_text((folder / "ca" / "server.key").read_text() + (folder / "ca" / "server.pem").read_text())
+    os.environ["LAB_KAFKA_PASSWORD"], os.environ["LAB_KAFKA_WRONG"] = Kafka.PASSWORD, "not-the-password"
+    kafka = Kafka(folder, identity).start()
+
+    def side(mechanism, password="LAB_KAFKA_PASSWORD", tls=f'ca_file = "{folder}/ca/ca.pem"'):
+        return (f'brokers = ["{kafka.secure_brokers}"]\nsecurity = {{ type = "sasl", mechanism = "{mechanism}", '
+                f'user = "{Kafka.USER}", password = {{ env = "{password}" }}, {tls} }}')
+
+    try:
+        for mechanism in ("plain", "scram-sha-256", "scram-sha-512"):
+            place = folder / mechanism
+            place.mkdir()
+            kafka.topic(mechanism)
+            prepare(place, through_kafka(kafka, mechanism, side(mechanism), side(mechanism)))
+            dwell(place, "check", "--connect")
+            dwell(place, "run")
+            rows = verdicts(place)
+            check(len(rows) == 3 == len(by(rows, outcome="detected")), f"{mechanism}: {[(r['outcome'], r['reason']) for r in rows]}")
+            check(kafka.ends(mechanism) == 3, f"{mechanism}: {kafka.ends(mechanism)} records")
+        kafka.topic("untouched")
+        faults = {
+            "wrong-password": (side("plain", password="LAB_KAFKA_WRONG"), "uthentication failed"),
+            "wrong-password-scram": (side("scram-sha-512", password="LAB_KAFKA_WRONG"), "uthentication failed"),
+            "strange-authority": (side("scram-sha-512", tls=f'ca_file = "{folder}/strange-ca/ca.pem"'), "certificate verify failed"),
+            "no-tls": (side("plain", tls="tls = false"), "cannot reach"),
+        }
+        for name, fault in faults.items():
+            refused_side(kafka, folder / name, *fault)
+        check(kafka.ends("untouched") == 0, f"{kafka.ends('untouched')} records came in spite of it")
+    finally:
+        kafka.stop()
+    say(f"SASL over TLS: 3 mechanisms, 3 of 3 each; {len(faults)} faults refused, 0 records")
+
+
+def refused_side(kafka, place, bad, words):
+    """`check` names the fault on both sides; a run with a sound watcher goes to its end, and every
+    event is undelivered for that reason."""
+    place.mkdir()
+    prepare(place, through_kafka(kafka, "untouched", bad, bad))
+    said = json.loads(dwell(place, "check", "--connect", "--json", ok=(3,)))["connections"]
+    check(len(said) == 2 and not any(c["ok"] for c in said), f"{place.name}: {said}")
+    for one in said:
+        check(words in " ".join(one["notes"]), f"{place.name} is not clear: {one}")
+    (place / "dwell.toml").write_text(through_kafka(kafka, "untouched", bad, f'brokers = ["{kafka.brokers}"]'))
+    dwell(place, "run", ok=(3,))
+    rows = verdicts(place)
+    check(len(rows) == 3 == len(by(rows, outcome="undelivered")), f"{place.name}: {[(r['outcome'], r['reason']) for r in rows]}")
+    exported = export(place)
+    reasons = [json.dumps(r["o"]) for r in exported["receipt"]]
+    check(all(words in reason for reason in reasons), f"{place.name}: receipts say {reasons}")
+    held = json.dumps(exported)
+    check(Kafka.PASSWORD not in held and "not-the-password" not in held, "a password is in the ledger")
+
+
+def test_kafka_framing(folder):
+    """(h) a compacted topic, records framed for a registry, and a second route of another format:
+    refused by the check and by a run, which then writes nothing, unless forced."""
+    kafka = Kafka(folder).start()
+    side = f'brokers = ["{kafka.brokers}"]'
+    plain_lines = short_route("second", "fake-login/sshd-failed-password")
+    # The first route's own shape.
+    document = dwell(folder, "recipes", "render", "fake-login/cloudtrail-console-login-failure").strip()
+    cases = [
+        ("compacted", ["cleanup.policy=compact"], [], "", "compacted (cleanup.policy=compact)"),
+        ("registry", [], ["\0\0\0\0\7avro"] * 4, "", "4 of the 4 records looked at are framed for a schema registry"),
+        ("shared", [], [document] * 4, plain_lines,
+         "4 of the 4 records looked at are JSON, but the events of fake-login/sshd-failed-password are not"),
+    ]
+    try:
+        for topic, settings, records, more, words in cases:
+            kafka.topic(topic, *settings)
+            if records:
+                kafka.put(topic, records)
+            config = through_kafka(kafka, topic, side, side, more)
+            if topic == "compacted":
+                # A compacted topic takes no record without a key.
+                config = config.replace('response = "none"', 'response = "none"\nkey = "{{ token }}"')
+            refused_framing(kafka, folder / topic, config, len(records), words)
+    finally:
+        kafka.stop()
+    say("framing: 3 of 3 refused by check and run, nothing written; 3 of 3 delivered when forced")
+
+
+def refused_framing(kafka, place, config, before, words):
+    place.mkdir()
+    topic = place.name
+    prepare(place, config)
+    said = json.loads(dwell(place, "check", "--connect", "--json", ok=(3,)))["connections"][0]
+    check(not said["ok"] and any(words in note for note in said["notes"]), f"{topic}: {said}")
+    done = subprocess.run([DWELL, "run"], cwd=place, capture_output=True, text=True, timeout=120)
+    check(done.returncode == 3 and words in done.stderr, f"{topic}: run ended with {done.returncode}: {done.stderr}")
+    check("run" not in export(place), f"{topic}: a refused run is in the ledger")
+    check(kafka.ends(topic) == before, f"{topic}: something was written")
+    (place / "dwell.toml").write_text(config.replace(f'topic = "{topic}"', f'topic = "{topic}"\nforce_encoding = true', 1))
+    dwell(place, "check", "--connect")
+    dwell(place, "run")
+    rows = verdicts(place)
+    check(rows and len(by(rows, outcome="detected")) == len(rows), f"{topic}: {[(r['outcome'], r['reason']) for r in rows]}")
+    check(kafka.ends(topic) == before + len(rows), f"{topic}: {kafka.ends(topic)} records")
+
+
 def main():
     # The second name is the one that the shipped files use; ElastAlert 2 expands it in its rule.
     os.environ["LAB_HOOK_SECRET"] = os.environ["DWELL_HOOK_TOKEN"] = SECRET
@@ -614,6 +766,8 @@ def main():
         attempt(test_syslog_over_tls)
         attempt(test_broker_killed)
         attempt(test_kafka_keys_and_headers)
+        attempt(test_kafka_over_tls_with_sasl)
+        attempt(test_kafka_framing)
         pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence, test_shipped_files]
         if not chosen or any(t.__name__ in chosen for t in pipeline_tests):
             try:
@@ -625,6 +779,7 @@ def main():
                 done = {name for name, _, _ in results}
                 results.extend((t.__name__, "FAILED", 0) for t in pipeline_tests if t.__name__ not in done)
     finally:
+        Service.stop_all()
         if os.environ.get("LAB_KEEP"):
             say(f"kept: {base}")
         else:

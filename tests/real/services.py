@@ -101,6 +101,7 @@ class Service:
     """A process of ours: started into its own log, stopped by its id."""
 
     name = "service"
+    started = []
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder) / self.name
@@ -113,6 +114,7 @@ class Service:
             command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True, **options
         )
         log.close()
+        Service.started.append(self)
         return self.process
 
     def stop(self, how=signal.SIGTERM, patience=15):
@@ -124,6 +126,12 @@ class Service:
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(5)
+
+    @classmethod
+    def stop_all(cls):
+        """Also what a test that broke off while starting has left."""
+        for service in reversed(cls.started):
+            service.stop()
 
     def tail(self, lines=15):
         log = self.folder / "log"

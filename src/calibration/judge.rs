@@ -72,6 +72,7 @@ pub fn judge(evidence: &Evidence<'_>) -> Findings {
         found.push_kind(evidence, &tied, kind, aim);
     }
     found.push_polls(evidence, &tied);
+    let mut quantiles = Vec::new();
     for scenario in &SCENARIOS {
         let Some(route) = route(evidence, scenario.name) else {
             found.checks.push(check(scenario.name, scenario.shows, "no such route", false));
@@ -79,10 +80,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Findings {
         };
         found.checks.push(outcomes(evidence, &tied, scenario, route));
         found.checks.push(losses(&tied, scenario, route));
-        for p in scenario.quantiles {
-            found.coverage.push(of_quantile(scenario, route, *p));
-        }
+        quantiles.extend(scenario.quantiles.iter().map(|p| of_quantile(scenario, route, *p)));
     }
+    let held = quantiles.iter().map(|c| c.held).sum();
+    let n = quantiles.iter().map(|c| c.n).sum();
+    found.coverage.append(&mut quantiles);
+    found.coverage.push(by_chance("95 % intervals of quantiles", "all", None, (held, n)));
     found.checks.extend(PUSHED.map(|(kind, _)| duplicates(evidence, &tied, kind)));
     found.checks.push(skew(evidence, &tied));
     found.checks.push(outage(evidence));
@@ -193,7 +196,7 @@ impl Findings {
         for ((_, name), looks) in by {
             let held = looks.iter().filter(|look| look.holds()).count() as u64;
             let (of, n) = ("polled interval, true instant", looks.len() as u64);
-            let loss = SCENARIOS.iter().find(|s| s.name == name).map_or(0.0, |s| s.loss);
+            let loss = SCENARIOS.iter().find(|s| s.name == name).map(|s| s.loss);
             self.coverage.push(coverage(of, name, loss, held, n, None));
             self.polls.extend(polled(name, looks, evidence.seed));
         }
@@ -260,7 +263,7 @@ fn polled(scenario: &str, looks: Vec<Look>, seed: u64) -> Option<Polled> {
 fn coverage(
     of: &str,
     scenario: &str,
-    loss: f64,
+    loss: Option<f64>,
     held: u64,
     n: u64,
     least: Option<u64>,
@@ -276,7 +279,7 @@ fn coverage(
         upper: limits.upper,
         aim: match least {
             None => "all".into(),
-            Some(least) => format!("at least {least}: fewer come by chance once in 1,000 at 93 %"),
+            Some(least) => format!("at least {least}: fewer come by chance once in 1,000 at 95 %"),
         },
         met: n > 0 && held >= least.unwrap_or(n),
     }
@@ -308,8 +311,12 @@ fn of_quantile(scenario: &Scenario, route: &RouteView, p: f64) -> Coverage {
     let held = of.iter().filter(|o| holds(o)).count() as u64;
     let words = planted.map_or("never reached".to_owned(), duration);
     let what = format!("95 % interval of p{}, planted {words}", p * 100.0);
-    let n = batches as u64;
-    coverage(&what, scenario.name, scenario.loss, held, n, Some(sample::fewest_by_chance(n, 0.93)))
+    by_chance(&what, scenario.name, Some(scenario.loss), (held, batches as u64))
+}
+
+/// Held against what intervals of 95 % must reach: those of 20 canaries cover 95.5 to 97.5 % here.
+fn by_chance(of: &str, scenario: &str, loss: Option<f64>, (held, n): (u64, u64)) -> Coverage {
+    coverage(of, scenario, loss, held, n, Some(sample::fewest_by_chance(n, 0.95)))
 }
 
 /// Every outcome and interval of a scenario, against the detector's stamps.

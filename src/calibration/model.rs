@@ -130,8 +130,8 @@ pub struct Coverage {
     pub of: String,
     /// The scenario.
     pub scenario: String,
-    /// Share of records that the scenario loses.
-    pub loss: f64,
+    /// Share of records that the scenario loses; `null` over all scenarios.
+    pub loss: Option<f64>,
     /// Times it held.
     pub held: u64,
     /// Of so many.

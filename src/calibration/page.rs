@@ -1,13 +1,17 @@
 //! A calibration for people: on a terminal, and as the page `docs/accuracy.md`.
 //!
-//! The page has a hand-written frame, `docs/accuracy.template.md`, with two holes: by what it was made
-//! and the figures.
+//! The page has a hand-written frame, `docs/accuracy.template.md`, with three holes: by what it was made,
+//! the figures, and what the seeded study of intervals found (`docs/coverage.md`).
 
 use std::fmt::Write as _;
 
 use super::model::{Calibration, Estimate, Floor};
 
 const TEMPLATE: &str = include_str!("../../docs/accuracy.template.md");
+
+const STUDIES: &str = include_str!("../../docs/coverage.md");
+/// Heading of the study of intervals.
+const INTERVALS: &str = "## Intervals of quantiles\n";
 
 /// Milliseconds with their sign.
 pub fn ms(ns: i64) -> String {
@@ -105,7 +109,7 @@ fn coverage(c: &Calibration) -> (Vec<&'static str>, Rows) {
         vec![
             v.of.clone(),
             v.scenario.clone(),
-            format!("{:.0} %", v.loss * 100.0),
+            v.loss.map_or(String::new(), |loss| format!("{:.0} %", loss * 100.0)),
             format!("{} of {}", v.held, v.n),
             format!("{:.1} to {:.1} %", v.lower * 100.0, v.upper * 100.0),
             v.aim.clone(),
@@ -179,6 +183,10 @@ pub fn markdown(c: &Calibration, command: &str) -> String {
         figures.push('\n');
     }
     figures.push_str(&closing(c).replace('\n', "\n\n"));
+    let study = STUDIES.split(INTERVALS).nth(1).and_then(|rest| rest.split("\n## ").next());
     let by = format!("Made by `{command}`: {}", made(c));
-    TEMPLATE.replace("{{made}}", &by).replace("{{figures}}", figures.trim_end())
+    TEMPLATE
+        .replace("{{made}}", &by)
+        .replace("{{figures}}", figures.trim_end())
+        .replace("{{intervals}}", study.unwrap_or_default().trim())
 }

@@ -107,6 +107,7 @@ mod tests {
     #[test]
     fn chance_has_its_limits() {
         assert_eq!(fewest_by_chance(30, 0.93), 23);
+        assert_eq!([22, 110].map(|n| fewest_by_chance(n, 0.95)), [17, 96], "of the usual length");
         assert_eq!(fewest_by_chance(0, 0.93), 0);
     }
 }

@@ -26,7 +26,7 @@ fn a_quick_calibration_finds_what_was_planted_and_keeps_it() {
     assert_eq!(found, stored);
     assert_eq!(found["format"], "dwell-calibration/1");
     assert_eq!(found["met"], code == Some(0));
-    assert_eq!(found["canaries"], 320);
+    assert_eq!(found["canaries"], 480);
     for check in found["checks"].as_array().unwrap() {
         assert_eq!(check["holds"], true, "{check}");
     }
@@ -57,7 +57,11 @@ fn the_schema_and_the_page_are_current() {
     let template = std::fs::read_to_string(root().join("docs/accuracy.template.md")).unwrap();
     let page = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
     let frame = template.split("{{made}}").flat_map(|part| part.split("{{figures}}"));
-    for part in frame {
+    let frame = frame.flat_map(|part| part.split("{{intervals}}"));
+    let studies = std::fs::read_to_string(root().join("docs/coverage.md")).unwrap();
+    let study = studies.split("## Intervals of quantiles").nth(1).unwrap();
+    let study = study.split("\n## ").next().unwrap();
+    for part in frame.chain([study]) {
         assert!(
             page.contains(part.trim()),
             "docs/accuracy.md is not made from its template: {part}"

@@ -50,9 +50,33 @@ fn the_table_needs_no_configuration() {
         &["plan", "--detected", "0"],
         &["plan", "--record", "ssh"],
         &["plan", "--within", "soon"],
+        &["plan", "--within", "0s"],
+        &["plan", "--rule-period", "0s"],
     ] {
         assert_eq!(dwell(folder.path(), wrong).status.code(), Some(2), "{wrong:?}");
     }
+}
+
+#[test]
+fn what_is_beyond_a_million_is_said_and_columns_are_explained() {
+    let folder = made();
+    let said = |args: &[&str]| {
+        let output = dwell(folder.path(), &[&["plan"], args].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let beyond = said(&["--quantile", "0.9999999", "--misses", "0..2"]);
+    // Three rows of the table, and one of the route, which has no other.
+    assert!(beyond.matches("beyond a million canaries: not computed").count() >= 4, "{beyond}");
+    assert!(!beyond.contains(" -  ") && !beyond.contains("withheld: slots"), "{beyond}");
+    let near = json(folder.path(), &["plan", "--quantile", "0.999995", "--misses", "0..3"]);
+    assert_eq!(
+        (&near["routes"][0]["beyond_m"], &near["claims"][2]["n"]),
+        (&2.into(), &Value::Null)
+    );
+    let usual = said(&["--misses", "0"]);
+    assert!(usual.contains("withheld: slots of those runs that quiet hours took"), "{usual}");
+    assert!(!usual.contains("beyond a million"), "{usual}");
 }
 
 #[test]

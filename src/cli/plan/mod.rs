@@ -31,6 +31,8 @@ Example:
 const RATIOS: [f64; 4] = [1.2, 1.5, 2.0, 3.0];
 /// True shares in time for which the chance of success is printed.
 const TRUTHS: [f64; 3] = [0.97, 0.98, 0.99];
+/// What stands where no n is computed.
+const BEYOND: &str = "beyond a million canaries: not computed";
 /// Most rows of the table.
 const MOST_MISSES: u64 = 50;
 
@@ -151,6 +153,11 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         misses: args.misses.unwrap_or(Misses { first: 0, last: 5 }),
     };
     share("power", args.power)?;
+    for (name, span) in [("within", args.within), ("rule-period", args.rule_period)] {
+        if span.is_some_and(|span| span.0.is_zero()) {
+            return Err(Failure::User(format!("--{name} must be longer than 0")));
+        }
+    }
     if !(args.detected > 0.0 && args.detected <= 1.0) {
         return Err(Failure::User("--detected is not above 0 and at most 1".to_owned()));
     }
@@ -230,7 +237,10 @@ fn text(shown: &Shown, args: &Args) -> String {
     TRUTHS.iter().for_each(|t| out.push_str(&format!("{:>8}", percent(*t))));
     out.push('\n');
     for line in &shown.claims {
-        let n = line.n.map_or("-".to_owned(), |n| n.to_string());
+        let Some(n) = line.n else {
+            out.push_str(&format!("{:>4}   {BEYOND}\n", line.m));
+            continue;
+        };
         out.push_str(&format!("{:>4} {n:>8}{:38}", line.m, ""));
         line.chance.iter().for_each(|(_, p)| out.push_str(&format!("{:>8}", percent(*p))));
         out.push('\n');
@@ -254,6 +264,9 @@ fn text(shown: &Shown, args: &Args) -> String {
         ));
     }
     shown.routes.iter().for_each(|route| out.push_str(&outlook::text(route)));
+    if shown.routes.iter().any(outlook::RouteOutlook::has_lines) {
+        out.push_str(outlook::LEGEND);
+    }
     for row in &shown.recorded {
         out.push_str(&format!(
             "\nFixed in the ledger: campaign {}, {} / {}: n {}, m {}, {} within {} with {} confidence.\n",

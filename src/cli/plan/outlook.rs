@@ -20,8 +20,24 @@ pub(super) struct RouteOutlook {
     count: u32,
     window_ns: u64,
     lines: Vec<Line>,
+    /// The first m whose n is beyond a million and not walked through.
+    beyond_m: Option<u64>,
     warnings: Vec<String>,
 }
+
+impl RouteOutlook {
+    /// Whether anything was walked through.
+    pub(super) fn has_lines(&self) -> bool {
+        !self.lines.is_empty()
+    }
+}
+
+/// What the columns of [`text`] mean.
+pub(super) const LEGEND: &str = "
+takes: from the first run's begin to the n-th canary; at the caps alone: if nothing but caps, `min_gap` and
+quiet hours held them back. withheld: slots of those runs that quiet hours took, and those that caps or
+`min_gap` took (crowded). rule runs: distinct runs of the rule that see a canary (--rule-period).
+";
 
 /// One m of the table on this route.
 #[derive(Serialize)]
@@ -95,12 +111,14 @@ fn of_route(
             Some(line(&limits, args, m, n))
         })
         .collect();
+    let next = lines.last().map_or(claim.misses.first, |line| line.m + 1);
     let warnings = warnings(&limits, args, lines.first());
     RouteOutlook {
         route: route.name.clone(),
         count: route.count,
         window_ns: nanos(config.campaign.window),
         lines,
+        beyond_m: (next <= claim.misses.last).then_some(next),
         warnings,
     }
 }
@@ -196,6 +214,9 @@ pub(super) fn text(route: &RouteOutlook) -> String {
             format!("{}, {}", line.withheld_quiet, line.withheld_crowded),
             line.rule_runs.map_or("-".to_owned(), |runs| runs.to_string()),
         ));
+    }
+    if let Some(m) = route.beyond_m {
+        out.push_str(&format!("{m:>4}   {}\n", super::BEYOND));
     }
     for warning in &route.warnings {
         out.push_str(&format!("  warning: {}\n", safe(warning)));

@@ -125,6 +125,11 @@ impl Linter<'_> {
         if self.recipe.benign_because.split_whitespace().count() < 5 {
             self.add("benign_because", "says too little", "say why nobody can come to harm");
         }
+        if self.recipe.logsource.is_empty() {
+            let help =
+                "name the log as Sigma rules do: [{ product = \"linux\", service = \"sshd\" }]";
+            self.add("logsource", "is missing, so rules about every log are shown it", help);
+        }
     }
 
     fn needs(&mut self) {

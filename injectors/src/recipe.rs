@@ -104,6 +104,18 @@ pub struct Attack {
     pub techniques: Vec<String>,
 }
 
+/// A log as Sigma rules name it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSource {
+    /// `process_creation`, `webserver`.
+    pub category: Option<String>,
+    /// `linux`, `windows`, `aws`.
+    pub product: Option<String>,
+    /// `sshd`, `security`, `cloudtrail`.
+    pub service: Option<String>,
+}
+
 /// Where the token rides.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -211,6 +223,8 @@ pub struct Recipe {
     pub family: String,
     /// ATT&CK technique ids with the version in which they hold.
     pub attack: Attack,
+    /// The log that its events stand in, in each way that rules name it. Lint asks for one.
+    pub logsource: Vec<LogSource>,
     /// How events are written.
     pub format: Format,
     /// Where the token rides.

@@ -2,7 +2,8 @@
 //!
 //! Nothing is sent anywhere. Without `--rules` each recipe is shown to its own rules, and one that
 //! stays silent is exit code 1. With `--rules` every recipe is shown to those rules; silence is then
-//! the answer, not a failure, and is explained for rules chosen with `--explain`.
+//! the answer, not a failure, and is explained for rules chosen with `--explain`. Rules about logs that no
+//! recipe writes are counted apart, and so are rules that cannot be evaluated.
 
 use std::path::PathBuf;
 
@@ -13,7 +14,7 @@ use super::Global;
 use super::recipes::{catalogue, facts, inert, print, print_json, select};
 use crate::exit::{Exit, Failure};
 use crate::rehearsal::{
-    Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map, rehearse,
+    Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map, is_called, rehearse,
 };
 
 /// Reasons printed for one rule, at most.
@@ -48,10 +49,12 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let facts = facts(&args.fact)?;
     check_facts(&entries, facts.keys())?;
     let own = args.rules.is_empty();
+    let mut unknown: Vec<&String> = args.explain.iter().collect();
     let rehearsal = if own {
         let mut whole = empty();
         for entry in &entries {
             let rules = RuleSet::from_texts(&entry.sigma).map_err(rules_failed)?;
+            unknown.retain(|wanted| !rules.names(wanted));
             let map = entry.recipe.field_map.clone();
             let one = rehearse(&[*entry], rules, map, &facts).map_err(failed)?;
             join(&mut whole, one);
@@ -59,8 +62,16 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         whole
     } else {
         let rules = RuleSet::load(&args.rules).map_err(rules_failed)?;
+        unknown.retain(|wanted| !rules.names(wanted));
         rehearse(&entries, rules, field_map(&catalogue), &facts).map_err(failed)?
     };
+    if let Some(wanted) = unknown.first() {
+        return Err(Failure::User(format!(
+            "--explain {}: no rule has this id, or a title that holds it; without --explain the rules \
+             that fire are listed, and --json lists all",
+            inert(wanted)
+        )));
+    }
     let silent = if own { silent_recipes(&entries, &rehearsal) } else { Vec::new() };
     if global.json {
         print_json(&json!({ "rehearsal": rehearsal, "silent_recipes": silent }))?;
@@ -98,13 +109,20 @@ fn rules_failed(error: RuleError) -> Failure {
 }
 
 fn empty() -> Rehearsal {
-    Rehearsal { recipes: Vec::new(), exercised: 0, rules: 0, refused: Vec::new() }
+    Rehearsal {
+        recipes: Vec::new(),
+        exercised: 0,
+        rules: 0,
+        other_log_source: Vec::new(),
+        refused: Vec::new(),
+    }
 }
 
 fn join(whole: &mut Rehearsal, one: Rehearsal) {
     whole.recipes.extend(one.recipes);
     whole.exercised += one.exercised;
     whole.rules += one.rules;
+    whole.other_log_source.extend(one.other_log_source);
     whole.refused.extend(one.refused);
 }
 
@@ -153,29 +171,49 @@ fn text(rehearsal: &Rehearsal, own: bool, explain: &[String]) -> String {
             out.push_str("  no rule fires\n");
         }
     }
-    for refused in rehearsal.refused.iter().take(MAX_REFUSED) {
-        let title = refused.title.as_deref().unwrap_or("untitled");
-        out.push_str(&format!("cannot evaluate {} ({title}): {}\n", refused.file, refused.reason));
+    unevaluated(&mut out, rehearsal, explain);
+    out
+}
+
+/// What stayed out, and the sum.
+fn unevaluated(out: &mut String, rehearsal: &Rehearsal, explain: &[String]) {
+    let asked = |title: &str, id: Option<&str>| explain.iter().any(|w| is_called(title, id, w));
+    let (others, refused) = (&rehearsal.other_log_source, &rehearsal.refused);
+    for other in others.iter().filter(|other| asked(&other.title, other.id.as_deref())) {
+        let text = format!("{} is about another log: {}", other.title, other.log_source);
+        out.push_str(&format!("{text}; none of these recipes writes it\n"));
     }
-    if rehearsal.refused.len() > MAX_REFUSED {
-        out.push_str(&format!("... and {} more\n", rehearsal.refused.len() - MAX_REFUSED));
+    // Those that were asked for first.
+    let title = |index: usize| refused[index].title.as_deref();
+    let mut order: Vec<usize> = (0..refused.len()).collect();
+    order.sort_by_key(|index| !title(*index).is_some_and(|title| asked(title, None)));
+    for index in order.iter().take(MAX_REFUSED) {
+        let title = title(*index).unwrap_or("untitled");
+        let (file, reason) = (&refused[*index].file, &refused[*index].reason);
+        out.push_str(&format!("cannot evaluate {file} ({title}): {reason}\n"));
     }
-    let total = rehearsal.rules + rehearsal.refused.len();
+    if refused.len() > MAX_REFUSED {
+        out.push_str(&format!("... and {} more\n", refused.len() - MAX_REFUSED));
+    }
+    let total = rehearsal.rules + others.len() + refused.len();
     out.push_str(&format!("{} of {total} rules exercised", rehearsal.exercised));
-    if !rehearsal.refused.is_empty() {
-        out.push_str(&format!("; {} could not be evaluated", rehearsal.refused.len()));
+    if !others.is_empty() {
+        out.push_str(&format!("; {} are about other log sources", others.len()));
+    }
+    if !refused.is_empty() {
+        out.push_str(&format!("; {} could not be evaluated", refused.len()));
     }
     out.push('\n');
-    out
 }
 
 /// Rules that stayed silent: all of a recipe's own, of a large set those that were asked for.
 fn silent(out: &mut String, one: &RehearsedRecipe, own: bool, explain: &[String]) {
     let asked = |title: &str, id: &Option<String>| {
-        explain.iter().any(|wanted| {
-            id.as_deref() == Some(wanted) || title.to_lowercase().contains(&wanted.to_lowercase())
-        })
+        explain.iter().any(|wanted| is_called(title, id.as_deref(), wanted))
     };
+    for found in one.feeding.iter().filter(|found| asked(&found.title, &found.id)) {
+        out.push_str(&format!("  matches {} (it feeds a correlation)\n", found.title));
+    }
     for story in &one.silent {
         if (own && !story.feeds_correlation) || asked(&story.title, &story.id) {
             out.push_str(&format!("  silent  {}\n", story.title));

@@ -1,15 +1,15 @@
 //! Why a correlation does not fire on a sequence of events: what fed it, how many, in which groups
-//! and within which span.
+//! and within which span. A correlation of correlations is fed by what those reported, at their times.
 
 use std::collections::BTreeMap;
 
 use rsigma_eval::{CompiledCorrelation, Event as _, EventValue, JsonEvent, evaluate_rule};
-use rsigma_parser::{ConditionOperator, CorrelationType};
+use rsigma_parser::{ConditionOperator, CorrelationRule, CorrelationType};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::explain::explain_document;
-use super::rules::{RuleSet, Timed};
+use super::rules::{Fired, RuleSet, Timed};
 use super::view::under_both_names;
 
 /// What became of one correlation on a sequence of events.
@@ -33,7 +33,7 @@ pub struct CorrelationStory {
     pub reasons: Vec<String>,
 }
 
-/// One event that fed a correlation.
+/// One event, or one report of another correlation, that fed a correlation.
 struct Fed<'a> {
     rule: &'a str,
     second: i64,
@@ -41,17 +41,17 @@ struct Fed<'a> {
     value: Option<String>,
 }
 
-/// Explains every correlation of a set on a sequence of events in the order of time. `fired` holds
-/// the titles of those that the engine reported.
+/// Explains every correlation of a set on a sequence of events in the order of time. `fired` is what
+/// [`RuleSet::evaluate_sequence`] reported of them.
 pub fn explain_correlation(
     set: &RuleSet,
     events: &[Timed],
-    fired: &[String],
+    fired: &[Fired],
 ) -> Vec<CorrelationStory> {
     set.correlations()
         .map(|rule| {
-            let matched = fired.contains(&rule.title);
-            let reasons = if matched { Vec::new() } else { reasons(set, &rule, events) };
+            let matched = fired.iter().any(|one| is_of(one, rule.id.as_deref(), &rule.title));
+            let reasons = if matched { Vec::new() } else { reasons(set, &rule, events, fired) };
             CorrelationStory {
                 kind: rule.correlation_type.as_str().to_owned(),
                 group_by: rule.group_by.iter().map(|field| field.name().to_owned()).collect(),
@@ -66,13 +66,29 @@ pub fn explain_correlation(
         .collect()
 }
 
-fn reasons(set: &RuleSet, rule: &CompiledCorrelation, events: &[Timed]) -> Vec<String> {
+fn is_of(fired: &Fired, id: Option<&str>, title: &str) -> bool {
+    fired.rule.correlation && fired.rule.id.as_deref() == id && fired.rule.title == title
+}
+
+fn reasons(
+    set: &RuleSet,
+    rule: &CompiledCorrelation,
+    events: &[Timed],
+    fired: &[Fired],
+) -> Vec<String> {
     let views: Vec<Value> =
-        events.iter().map(|timed| under_both_names(&timed.event, set.names())).collect();
+        events.iter().map(|timed| under_both_names(&timed.event, set.field_names())).collect();
     let mut fed = Vec::new();
     let mut lines = Vec::new();
     for wanted in &rule.rule_refs {
         let before = fed.len();
+        if let Some(other) = set.correlation_named(wanted) {
+            feed_reports(rule, wanted, other, fired, &mut fed);
+            if fed.len() == before {
+                lines.push(format!("correlation `{wanted}` does not fire"));
+            }
+            continue;
+        }
         feed(set, rule, wanted, events, &views, &mut fed);
         let n = fed.len() - before;
         if n < events.len() {
@@ -119,6 +135,33 @@ fn feed<'a>(
                 value: values.map(|values| values.join("/")),
             });
         }
+    }
+}
+
+/// What another correlation reported: it holds the group-by fields and nothing else of the events.
+fn feed_reports<'a>(
+    correlation: &CompiledCorrelation,
+    wanted: &'a str,
+    other: &CorrelationRule,
+    fired: &[Fired],
+    fed: &mut Vec<Fed<'a>>,
+) {
+    let names: Vec<&str> =
+        [&other.id, &other.name].into_iter().flatten().map(String::as_str).collect();
+    for one in fired.iter().filter(|one| is_of(one, other.id.as_deref(), &other.title)) {
+        let text = |field: &str| {
+            let held = one.rule.group_by.iter().find(|(name, _)| name == field);
+            held.map(|(_, value)| value.clone())
+        };
+        let values = correlation.condition.field.as_ref().map(|fields| {
+            fields.iter().map(|field| text(field).unwrap_or_default()).collect::<Vec<_>>()
+        });
+        fed.push(Fed {
+            rule: wanted,
+            second: one.time_ns.div_euclid(1_000_000_000),
+            group: correlation.group_by.iter().map(|g| text(g.resolve(&names))).collect(),
+            value: values.map(|values| values.join("/")),
+        });
     }
 }
 
@@ -187,7 +230,9 @@ fn best_group(rule: &CompiledCorrelation, fed: &[Fed<'_>]) -> Vec<String> {
     if groups.len() > 1 {
         lines.push(format!("group-by spreads the events over {} groups", groups.len()));
     }
-    if rule.correlation_type == CorrelationType::TemporalOrdered && !in_order(rule, fed) {
+    // Where one of them is missing altogether, order is not what is wrong.
+    let ordered = rule.correlation_type == CorrelationType::TemporalOrdered;
+    if ordered && whole == rule.rule_refs.len() && !in_order(rule, fed) {
         lines.push(format!("order: the rule wants {}", rule.rule_refs.join(", then ")));
     }
     lines

@@ -52,7 +52,7 @@ pub fn explain_text(
 
 /// Explains every single-event rule of a set on one document.
 pub fn explain_document(set: &RuleSet, document: &Value) -> Vec<RuleStory> {
-    let view = under_both_names(document, set.names());
+    let view = under_both_names(document, set.field_names());
     let event = JsonEvent::borrow(&view);
     set.compiled()
         .map(|(rule, _, feeds_correlation)| {

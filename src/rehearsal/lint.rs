@@ -72,6 +72,16 @@ pub fn lint_rules(entry: &Entry) -> Vec<Finding> {
         let problem = format!("{}: {title} cannot be evaluated: {}", refused.file, refused.reason);
         add("sigma", problem, "correct the rule");
     }
+    match rules.about(&recipe.logsource) {
+        Ok((_, about)) => {
+            for other in rules.others(&about) {
+                let problem =
+                    format!("{}: the recipe does not write {}", other.title, other.log_source);
+                add("logsource", problem, "correct it, or the `logsource` of the rule");
+            }
+        }
+        Err(error) => add("sigma", error.to_string(), "correct the rules"),
+    }
     for (what, problem) in unattributable(&mut rules, recipe) {
         add(what, problem, "see `dwell rehearse --recipe`, then correct rule or recipe");
     }
@@ -135,13 +145,13 @@ fn fired(
     rules.reset().map_err(|error| error.to_string())?;
     let (rendered, events) =
         parsed_events(recipe, token, facts).map_err(|error| error.to_string())?;
-    let mut found: Vec<RuleMatch> = Vec::new();
-    for timed in &events {
-        found.extend(rules.evaluate(&timed.event, timed.time_ns));
-    }
-    let titles: Vec<String> = found.iter().map(|m| m.title.clone()).collect();
+    let all = rules.evaluate_sequence(&events);
     let mut reasons = Vec::new();
-    for story in explain_correlation(rules, &events, &titles) {
+    let stories = explain_correlation(rules, &events, &all);
+    let mut found: Vec<RuleMatch> = all.into_iter().map(|fired| fired.rule).collect();
+    found.retain(|found| found.correlation || !rules.feeds(found));
+    let titles: Vec<String> = found.iter().map(|m| m.title.clone()).collect();
+    for story in stories {
         if !story.matched {
             reasons.push(format!("`{}`: {}", story.title, story.reasons.join(", ")));
         }

@@ -8,6 +8,7 @@
 //!
 //! - the time of an event is the event's own, never the wall clock;
 //! - a rule that cannot be evaluated is counted with its reason, never dropped in silence;
+//! - a rule is shown only events of the log that it is about; rules about other logs are counted apart;
 //! - an explanation's verdict is the engine's verdict: both come from the same compiled rule.
 //!
 //! Not promised: that a product converts a rule as this engine reads it. A rehearsal shows whether
@@ -17,16 +18,20 @@ mod correlation;
 mod explain;
 mod gaps;
 mod lint;
+mod refuse;
 mod rehearse;
 mod rules;
+mod sources;
 mod view;
 
 pub use correlation::{CorrelationStory, explain_correlation};
 pub use explain::{FieldReason, RuleStory, explain_document, explain_text};
 pub use gaps::{FieldGap, Gap, field_gap, missing_fields};
 pub use lint::lint_rules;
+pub use refuse::RefusedRule;
 pub use rehearse::{Rehearsal, RehearseError, RehearsedRecipe, parsed_events, rehearse};
-pub use rules::{RefusedRule, RuleError, RuleMatch, RuleSet, Timed};
+pub use rules::{Fired, RuleError, RuleMatch, RuleSet, Timed, is_called};
+pub use sources::OtherRule;
 pub use view::{FieldMap, field_map, merge};
 
 #[cfg(test)]
@@ -81,9 +86,9 @@ mod tests {
         let mut set =
             RuleSet::from_texts(&texts(&["fake-login/sshd-brute-force-success"])).unwrap();
         let told = |set: &mut RuleSet, events: &[Timed]| {
-            let titles: Vec<String> = fired(set, events).into_iter().map(|m| m.title).collect();
+            let fired = set.evaluate_sequence(events);
             set.reset().unwrap();
-            let stories = explain_correlation(set, events, &titles);
+            let stories = explain_correlation(set, events, &fired);
             let story = stories.into_iter().find(|s| s.title.starts_with("Repeated")).unwrap();
             assert!(!story.matched);
             story.reasons.join("\n")
@@ -99,6 +104,40 @@ mod tests {
         nameless.truncate(3);
         let nameless = told(&mut set, &nameless);
         assert!(nameless.contains("group-by `user.name` is absent from 3 of 3"), "{nameless}");
+    }
+
+    #[test]
+    fn a_correlation_of_correlations_is_fed_by_what_those_reported() {
+        let mut texts = texts(&["fake-login/sshd-brute-force-success"]);
+        texts[0].1 = texts[0].1.replace("timespan: 5m", "timespan: 1s");
+        let mut set = RuleSet::from_texts(&texts).unwrap();
+        let told = |set: &mut RuleSet, events: &[Timed]| {
+            let fired = set.evaluate_sequence(events);
+            let stories = explain_correlation(set, events, &fired);
+            set.reset().unwrap();
+            let story = stories.into_iter().find(|s| s.title.starts_with("SSH Brute")).unwrap();
+            assert!(!story.matched);
+            story.reasons
+        };
+        let mut events = brute_force(6, 1);
+        events[6].time_ns += 1_000_000_000;
+        let slow = told(&mut set, &events).join("\n");
+        assert!(slow.contains("window: the group has 2 over 2 s, the rule looks at 1 s"), "{slow}");
+        assert!(!slow.contains("matches 0 of"), "{slow}");
+        assert!(!slow.contains("order:"), "{slow}");
+        let few = told(&mut set, &brute_force(3, 1)).join("\n");
+        assert!(few.contains("correlation `ssh_password_failures` does not fire"), "{few}");
+        assert!(!few.contains("order:"), "{few}");
+    }
+
+    #[test]
+    fn a_placeholder_has_no_verdict() {
+        let rule = "title: Admins\nlogsource: {product: linux}\ndetection:\n  s: {event.outcome: failure}\n  \
+                    f: {user.name|expand: '%Admins%'}\n  condition: s and not f\n";
+        let set = RuleSet::from_texts(&[("a.yml".to_owned(), rule.to_owned())]).unwrap();
+        assert!(set.is_empty());
+        assert_eq!(set.refused()[0].title.as_deref(), Some("Admins"));
+        assert!(set.refused()[0].reason.contains("`%Admins%`"), "{:?}", set.refused());
     }
 
     #[test]

@@ -11,7 +11,9 @@ use serde::Serialize;
 
 use super::correlation::{CorrelationStory, explain_correlation};
 use super::explain::{RuleStory, explain_document};
-use super::rules::{RefusedRule, RuleError, RuleMatch, RuleSet, Timed};
+use super::refuse::RefusedRule;
+use super::rules::{RuleError, RuleMatch, RuleSet, Timed};
+use super::sources::OtherRule;
 use super::view::FieldMap;
 
 /// Why a recipe could not be rehearsed.
@@ -43,6 +45,8 @@ pub struct RehearsedRecipe {
     pub recipe: String,
     /// Rules that fired, each once.
     pub fired: Vec<RuleMatch>,
+    /// Rules that matched and raise no alert of their own: they feed a correlation.
+    pub feeding: Vec<RuleMatch>,
     /// Single-event rules that matched no event, explained on the completing event.
     pub silent: Vec<RuleStory>,
     /// Correlations that did not fire, explained.
@@ -56,8 +60,10 @@ pub struct Rehearsal {
     pub recipes: Vec<RehearsedRecipe>,
     /// Rules that matched at least one recipe's events.
     pub exercised: usize,
-    /// Rules that could be evaluated.
+    /// Rules about a log that one of the recipes writes.
     pub rules: usize,
+    /// Rules about other logs: silence says nothing about them.
+    pub other_log_source: Vec<OtherRule>,
     /// Rules that could not.
     pub refused: Vec<RefusedRule>,
 }
@@ -103,51 +109,60 @@ fn render_in_hours(
     result
 }
 
-/// Shows the events of each recipe to the rules; correlations start afresh for each recipe.
-/// Facts that a recipe does not know are ignored. `map` is used by rules of all recipes.
+/// Shows the events of each recipe to the rules about its log; correlations start afresh for each
+/// recipe. Facts that a recipe does not know are ignored. `map` is used by rules of all recipes.
 pub fn rehearse(
     entries: &[&Entry],
     rules: RuleSet,
     map: FieldMap,
     facts: &BTreeMap<String, String>,
 ) -> Result<Rehearsal, RehearseError> {
-    let mut rules = rules.with_field_map(map);
+    let rules = rules.with_field_map(map);
+    let mut about = vec![false; rules.len()];
     let mut exercised = BTreeSet::new();
     let mut recipes = Vec::with_capacity(entries.len());
     for entry in entries {
-        rules.reset()?;
-        let (rendered, events) = parsed_events(&entry.recipe, &GoldenToken, facts)?;
-        let mut fired: Vec<RuleMatch> = Vec::new();
-        for timed in &events {
-            for found in rules.evaluate_all(&timed.event, timed.time_ns) {
-                exercised.insert(found.id.clone().unwrap_or_else(|| found.title.clone()));
-                if !fired.iter().any(|f| f.id == found.id && f.title == found.title) {
-                    fired.push(found);
-                }
-            }
-        }
-        let titles: Vec<String> = fired.iter().map(|found| found.title.clone()).collect();
-        let completing = events.get(rendered.completing).or(events.last());
-        let silent = completing.map(|timed| explain_document(&rules, &timed.event));
-        fired.retain(|found| found.correlation || !rules.feeds(found));
-        recipes.push(RehearsedRecipe {
-            recipe: entry.recipe.id.clone(),
-            silent: silent
-                .unwrap_or_default()
-                .into_iter()
-                .filter(|story| !titles.contains(&story.title) && !story.matched)
-                .collect(),
-            silent_correlations: explain_correlation(&rules, &events, &titles)
-                .into_iter()
-                .filter(|story| !story.matched)
-                .collect(),
-            fired,
-        });
+        let (mut rules, marked) = rules.about(&entry.recipe.logsource)?;
+        about.iter_mut().zip(marked).for_each(|(about, marked)| *about |= marked);
+        recipes.push(rehearse_one(entry, &mut rules, facts, &mut exercised)?);
     }
     Ok(Rehearsal {
         recipes,
         exercised: exercised.len(),
-        rules: rules.len(),
+        rules: about.iter().filter(|about| **about).count(),
+        other_log_source: rules.others(&about),
         refused: rules.refused().to_vec(),
+    })
+}
+
+fn rehearse_one(
+    entry: &Entry,
+    rules: &mut RuleSet,
+    facts: &BTreeMap<String, String>,
+    exercised: &mut BTreeSet<String>,
+) -> Result<RehearsedRecipe, RehearseError> {
+    let (rendered, events) = parsed_events(&entry.recipe, &GoldenToken, facts)?;
+    let all = rules.evaluate_sequence(&events);
+    let correlations = explain_correlation(rules, &events, &all);
+    let mut fired: Vec<RuleMatch> = Vec::new();
+    for found in all.into_iter().map(|fired| fired.rule) {
+        exercised.insert(found.id.clone().unwrap_or_else(|| found.title.clone()));
+        if !fired.iter().any(|f| f.id == found.id && f.title == found.title) {
+            fired.push(found);
+        }
+    }
+    let completing = events.get(rendered.completing).or(events.last());
+    let silent = completing.map(|timed| explain_document(rules, &timed.event));
+    let matched = |story: &RuleStory| fired.iter().any(|found| found.title == story.title);
+    let silent = silent.unwrap_or_default().into_iter();
+    let silent = silent.filter(|story| !matched(story) && !story.matched).collect();
+    let (fired, feeding) =
+        fired.into_iter().partition(|found| found.correlation || !rules.feeds(found));
+    Ok(RehearsedRecipe {
+        recipe: entry.recipe.id.clone(),
+        fired,
+        feeding,
+        silent,
+        silent_correlations: correlations.into_iter().filter(|story| !story.matched).collect(),
     })
 }

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dwell_injectors::recipe::LogSource;
 use rsigma_eval::correlation::compile_correlation;
 use rsigma_eval::{
     CompiledCorrelation, CompiledRule, CorrelationAction, CorrelationConfig, CorrelationEngine,
     JsonEvent, compile_rule,
 };
-use rsigma_parser::{SigmaCollection, SigmaRule, parse_sigma_yaml};
+use rsigma_parser::{CorrelationRule, SigmaCollection, SigmaRule, parse_sigma_yaml};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::refuse::{RefusedRule, unparsed, without_verdict};
+use super::sources::{OtherRule, about, in_words};
 use super::view::{FieldMap, under_both_names};
 
 /// Largest rule file, bytes.
@@ -42,17 +45,6 @@ pub enum RuleError {
     },
 }
 
-/// A rule that cannot be evaluated.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct RefusedRule {
-    /// File that holds it.
-    pub file: String,
-    /// Its title, where it could be read.
-    pub title: Option<String>,
-    /// Why.
-    pub reason: String,
-}
-
 /// A rule that fired.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RuleMatch {
@@ -70,6 +62,15 @@ pub struct RuleMatch {
     pub group_by: Vec<(String, String)>,
     /// The aggregate that met the condition, for a correlation.
     pub count: Option<f64>,
+}
+
+/// A rule that fired, and the time of the event that made it fire.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Fired {
+    /// The rule.
+    pub rule: RuleMatch,
+    /// The event's own time, nanoseconds since the Unix epoch.
+    pub time_ns: i64,
 }
 
 /// An event with its own time.
@@ -117,7 +118,7 @@ impl RuleSet {
             let name = file.display().to_string();
             match read(&file) {
                 Ok(text) => texts.push((name, text)),
-                Err(reason) => refused.push(RefusedRule { file: name, title: None, reason }),
+                Err(reason) => refused.push(RefusedRule::new(&name, None, &reason)),
             }
         }
         RuleSet::build(&texts, refused)
@@ -136,26 +137,25 @@ impl RuleSet {
         let mut compiled = Vec::new();
         let mut correlations = Vec::new();
         for (file, text) in texts {
-            let refuse = |title: Option<&str>, reason: String| RefusedRule {
-                file: file.clone(),
-                title: title.map(str::to_owned),
-                reason,
-            };
             let parsed = match parse_sigma_yaml(text) {
                 Ok(parsed) => parsed,
                 Err(error) => {
-                    refused.push(refuse(None, error.to_string()));
+                    refused.extend(unparsed(file, text, &[error.to_string()]));
                     continue;
                 }
             };
-            refused.extend(parsed.errors.iter().map(|error| refuse(None, error.clone())));
+            refused.extend(unparsed(file, text, &parsed.errors));
             for rule in parsed.rules {
-                match compile_rule(&rule) {
+                let verdict = match without_verdict(&rule) {
+                    Some(reason) => Err(reason),
+                    None => compile_rule(&rule).map_err(|error| error.to_string()),
+                };
+                match verdict {
                     Ok(rule_compiled) => {
                         usable.rules.push(rule);
                         compiled.push(rule_compiled);
                     }
-                    Err(error) => refused.push(refuse(Some(&rule.title), error.to_string())),
+                    Err(reason) => refused.push(RefusedRule::new(file, Some(&rule.title), &reason)),
                 }
             }
             usable.filters.extend(parsed.filters);
@@ -170,9 +170,7 @@ impl RuleSet {
                 (None, Ok(_)) => None,
             };
             match problem {
-                Some(reason) => {
-                    refused.push(RefusedRule { file, title: Some(rule.title.clone()), reason });
-                }
+                Some(reason) => refused.push(RefusedRule::new(&file, Some(&rule.title), &reason)),
                 None => usable.correlations.push(rule),
             }
         }
@@ -186,6 +184,56 @@ impl RuleSet {
     pub fn with_field_map(mut self, map: FieldMap) -> RuleSet {
         self.field_map = map;
         self
+    }
+
+    /// The rules about these logs, and which of all, rules first, those are.
+    pub(super) fn about(&self, sources: &[LogSource]) -> Result<(RuleSet, Vec<bool>), RuleError> {
+        let (rules, correlations) = about(&self.collection, sources);
+        let mut collection = SigmaCollection::new();
+        let kept = self.collection.rules.iter().zip(&rules).filter(|(_, about)| **about);
+        collection.rules = kept.map(|(rule, _)| rule.clone()).collect();
+        let kept = self.collection.correlations.iter().zip(&correlations);
+        let kept = kept.filter(|(_, about)| **about);
+        collection.correlations = kept.map(|(rule, _)| rule.clone()).collect();
+        collection.filters.clone_from(&self.collection.filters);
+        let compiled = self.compiled.iter().zip(&rules).filter(|(_, about)| **about);
+        let set = RuleSet {
+            engine: engine(&collection)?,
+            collection,
+            compiled: compiled.map(|(rule, _)| rule.clone()).collect(),
+            feeders: self.feeders.clone(),
+            field_map: self.field_map.clone(),
+            refused: Vec::new(),
+        };
+        Ok((set, [rules, correlations].concat()))
+    }
+
+    /// Rules and correlations that are not among those marked, in the same order.
+    pub(super) fn others(&self, marked: &[bool]) -> Vec<OtherRule> {
+        let rules = self.collection.rules.iter().map(|rule| OtherRule {
+            id: rule.id.clone(),
+            title: rule.title.clone(),
+            log_source: in_words(&rule.logsource),
+        });
+        let correlations = self.collection.correlations.iter().map(|rule| OtherRule {
+            id: rule.id.clone(),
+            title: rule.title.clone(),
+            log_source: format!("that of {}", rule.rules.join(", ")),
+        });
+        let all = rules.chain(correlations).zip(marked);
+        all.filter(|(_, marked)| !**marked).map(|(rule, _)| rule).collect()
+    }
+
+    /// True when a rule has this id, or a title that holds the text; also one that is refused.
+    pub fn names(&self, wanted: &str) -> bool {
+        let rules = self.collection.rules.iter().map(|rule| (Some(rule.title.as_str()), &rule.id));
+        let correlations = &self.collection.correlations;
+        let correlations = correlations.iter().map(|rule| (Some(rule.title.as_str()), &rule.id));
+        let refused = self.refused.iter().map(|rule| (rule.title.as_deref(), &None));
+        rules
+            .chain(correlations)
+            .chain(refused)
+            .any(|(title, id)| title.is_some_and(|title| is_called(title, id.as_deref(), wanted)))
     }
 
     /// Number of rules that can be evaluated, correlations included.
@@ -216,8 +264,18 @@ impl RuleSet {
         found
     }
 
-    /// The same with the rules that only feed a correlation.
-    pub(super) fn evaluate_all(&mut self, event: &Value, time_ns: i64) -> Vec<RuleMatch> {
+    /// Shows the rules a sequence of events. Rules that only feed a correlation are among the matches.
+    pub fn evaluate_sequence(&mut self, events: &[Timed]) -> Vec<Fired> {
+        let mut fired = Vec::new();
+        for timed in events {
+            let found = self.evaluate_all(&timed.event, timed.time_ns).into_iter();
+            fired.extend(found.map(|rule| Fired { rule, time_ns: timed.time_ns }));
+        }
+        fired
+    }
+
+    /// The same as [`RuleSet::evaluate`] with the rules that only feed a correlation.
+    fn evaluate_all(&mut self, event: &Value, time_ns: i64) -> Vec<RuleMatch> {
         let view = under_both_names(event, &self.field_map);
         let seconds = time_ns.div_euclid(1_000_000_000);
         let results = self.engine.process_event_at(&JsonEvent::borrow(&view), seconds);
@@ -260,15 +318,28 @@ impl RuleSet {
         })
     }
 
+    /// The correlation of that id or name.
+    pub(super) fn correlation_named(&self, name: &str) -> Option<&CorrelationRule> {
+        self.collection
+            .correlations
+            .iter()
+            .find(|rule| rule.id.as_deref() == Some(name) || rule.name.as_deref() == Some(name))
+    }
+
     /// The correlations, compiled.
     pub(super) fn correlations(&self) -> impl Iterator<Item = CompiledCorrelation> {
         self.collection.correlations.iter().filter_map(|rule| compile_correlation(rule).ok())
     }
 
     /// Under which names fields are looked for.
-    pub(super) fn names(&self) -> &FieldMap {
+    pub(super) fn field_names(&self) -> &FieldMap {
         &self.field_map
     }
+}
+
+/// Whether a person who writes `wanted` means this rule.
+pub fn is_called(title: &str, id: Option<&str>, wanted: &str) -> bool {
+    id == Some(wanted) || title.to_lowercase().contains(&wanted.to_lowercase())
 }
 
 /// Everything that a correlation may refer to.

@@ -95,6 +95,68 @@ fn a_folder_of_rules_is_counted_whole() {
     assert_eq!(json["rehearsal"]["refused"].as_array().map(Vec::len), Some(1));
 }
 
+/// Silence means something only where a rule could have fired.
+#[test]
+fn rules_without_a_verdict_and_rules_about_other_logs_are_counted_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let rule = |title: &str, product: &str, detection: &str| {
+        format!("title: {title}\nlogsource: {{product: {product}}}\ndetection:\n{detection}")
+    };
+    let selection = "  s: {event.outcome: failure}\n  condition: s\n";
+    let texts = [
+        rule("Failure", "linux", selection),
+        rule("Generic Windows", "windows", selection),
+        rule(
+            "Not An Admin",
+            "linux",
+            "  s: {event.outcome: failure}\n  f: {user.name|expand: '%Admins%'}\n  condition: s and not f\n",
+        ),
+        rule(
+            "Old Count",
+            "linux",
+            "  s: {event.outcome: failure}\n  condition: s | count() by host > 5\n",
+        ),
+    ];
+    std::fs::write(folder.path().join("all.yml"), texts.join("---\n")).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let args = ["rehearse", "--rules", path, "--recipe", "fake-login/sshd-failed-password"];
+    let output = dwell(&args);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(!text.contains("Generic Windows"), "{text}");
+    assert!(text.contains("(Not An Admin): the placeholder `%Admins%`"), "{text}");
+    let old: Vec<&str> = text.lines().filter(|line| line.contains("(Old Count)")).collect();
+    assert!(old.len() == 1 && old[0].contains("expected"), "in one line: {text}");
+    let sum = "1 of 4 rules exercised; 1 are about other log sources; 2 could not be evaluated\n";
+    assert!(text.ends_with(sum), "{text}");
+    let asked = stdout(&dwell(&[&args[..], &["--explain", "generic"]].concat()));
+    assert!(asked.contains("Generic Windows is about another log: product windows"), "{asked}");
+    let unknown = dwell(&[&args[..], &["--explain", "no such rule"]].concat());
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("--explain no such rule: no rule has this id"));
+    assert_eq!(stdout(&unknown), "");
+    let windows = ["rehearse", "--rules", path, "--recipe", "fake-login/windows-4625-spray"];
+    assert!(stdout(&dwell(&windows)).contains("fires   Generic Windows"));
+}
+
+#[test]
+fn a_correlation_of_correlations_says_that_its_window_is_too_short() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules =
+        include_str!("../../injectors/recipes/fake-login/sshd-brute-force-success.sigma.yml");
+    let short = rules.replace("timespan: 5m", "timespan: 1s");
+    assert_ne!(short, rules);
+    std::fs::write(folder.path().join("a.yml"), short).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let recipe = "fake-login/sshd-brute-force-success";
+    let args = ["rehearse", "--rules", path, "--recipe", recipe, "--explain", "ssh"];
+    let text = stdout(&dwell(&args));
+    assert!(text.contains("fires   Repeated SSH Password Failures"), "{text}");
+    assert!(text.contains("window: the group has 2 over 2 s, the rule looks at 1 s"), "{text}");
+    assert!(!text.contains("matches 0 of") && !text.contains("order:"), "{text}");
+    assert!(text.contains("matches SSH Password Failure (it feeds a correlation)"), "{text}");
+}
+
 #[test]
 fn a_recipe_whose_own_rule_stays_silent_is_exit_one_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,12 +175,20 @@ fn a_recipe_whose_own_rule_stays_silent_is_exit_one_and_says_why() {
 fn a_recipe_of_the_users_own_is_linted() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    own_recipe(folder.path(), |source| source.replace("203.0.113.7", "8.8.8.8"));
+    own_recipe(folder.path(), |source| {
+        let logless: String = source
+            .lines()
+            .filter(|l| !l.starts_with("logsource"))
+            .map(|l| format!("{l}\n"))
+            .collect();
+        logless.replace("203.0.113.7", "8.8.8.8")
+    });
     let lint = dwell(&["recipes", "--folder", path, "lint", "own/login"]);
     let text = stdout(&lint);
     assert_eq!(lint.status.code(), Some(2), "{text}");
     assert!(text.contains(r#"default "8.8.8.8" may belong to somebody"#), "{text}");
     assert!(text.contains("login.golden is not beside the recipe"), "{text}");
+    assert!(text.contains("logsource: is missing"), "{text}");
 }
 
 #[test]

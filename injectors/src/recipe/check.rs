@@ -8,8 +8,8 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::{
-    Attack, EventTemplate, Extract, FactKind, Format, Hours, MAX_EVENTS, MAX_SOURCE, MAX_SPAN,
-    Need, Recipe, SyslogTemplate, TimeField, TokenField,
+    Attack, EventTemplate, Extract, FactKind, Format, Hours, LogSource, MAX_EVENTS, MAX_SOURCE,
+    MAX_SPAN, Need, Recipe, SyslogTemplate, TimeField, TokenField,
 };
 
 /// Why a recipe was refused. Reads `file:line: field: problem; help`.
@@ -60,6 +60,8 @@ struct RawRecipe {
     id: String,
     title: String,
     attack: Attack,
+    #[serde(default)]
+    logsource: Vec<LogSource>,
     format: Format,
     token: TokenField,
     #[serde(default)]
@@ -185,6 +187,7 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Recipe, RecipeError> {
         title: raw.title,
         family,
         attack: raw.attack,
+        logsource: raw.logsource,
         format: raw.format,
         token: raw.token,
         group_by: raw.group_by,
@@ -259,6 +262,12 @@ fn check_words(source: &Source<'_>, raw: &RawRecipe) -> Result<(), RecipeError> 
                 "write it like T1110 or T1110.001",
             ));
         }
+    }
+    let is_empty = |source: &LogSource| {
+        [&source.category, &source.product, &source.service].into_iter().all(Option::is_none)
+    };
+    if raw.logsource.iter().any(is_empty) {
+        return Err(source.error("logsource", "names nothing", "name at least its product"));
     }
     if raw.attack.version.is_empty() {
         return Err(source.error("attack.version", "is empty", "name the version of ATT&CK"));

@@ -140,10 +140,7 @@ fn rehearse(entry: &Entry, documents: &[Timed], found: &mut Indexed) {
     if !set.correlates() {
         return;
     }
-    let mut fired = Vec::new();
-    for document in documents {
-        fired.extend(set.evaluate(&document.event, document.time_ns).into_iter().map(|m| m.title));
-    }
+    let fired = set.evaluate_sequence(documents);
     found.correlations = explain_correlation(&set, documents, &fired);
     // Which rules feed a correlation is known only to the whole set.
     for document in documents {

@@ -203,7 +203,7 @@ impl Store for MemoryStore {
 /// One call, on few canaries and runs, so that calls meet each other.
 #[derive(Clone, Debug)]
 enum Call {
-    Append(Row),
+    Append(Box<Row>),
     Reserve(u32),
     Settle(u32),
     Body(u32, u32),
@@ -239,7 +239,7 @@ fn calls() -> impl Strategy<Value = Call> {
             }),
         ];
     prop_oneof![
-        8 => rows.prop_map(Call::Append),
+        8 => rows.prop_map(|row| Call::Append(Box::new(row))),
         1 => (1..4u32).prop_map(Call::Reserve),
         1 => run.prop_map(Call::Settle),
         1 => (serial, event).prop_map(|(serial, event)| Call::Body(serial, event)),

@@ -203,6 +203,10 @@ fn a_check_reads_the_pages_of_one_look_and_says_why_it_cannot() {
             .replace("vars = { index = \"logs\" }", vars);
         std::fs::write(folder.path().join("dwell.toml"), config).unwrap();
         std::fs::write(folder.path().join("auth.log"), "").unwrap();
+        let key = folder.path().join("dwell.key");
+        if !key.exists() {
+            KeyRing::generate().create(&key).unwrap();
+        }
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dwell"));
         command.args(["check", "--connect"]).current_dir(folder.path());
         String::from_utf8(command.output().unwrap().stdout).unwrap()

@@ -46,6 +46,7 @@ fn expectation(scenario: &Scenario, stage: Stage, kind: &str) -> ExpectationPlan
         rules: vec![],
         deadline_ns: MS * if polled { FAULTY_POLL_DEADLINE_MS } else { DEADLINE_MS },
         horizon_ns: 60_000 * MS,
+        rule_period_ns: None,
         share: 1.0,
         confidence: None,
         min_n: 1,

@@ -204,6 +204,8 @@ pub struct Expectation {
     pub deadline: Duration,
     /// When waiting ends.
     pub horizon: Duration,
+    /// How often the rule runs, where the operator says so.
+    pub rule_period: Option<Duration>,
     /// The objective.
     pub objective: Objective,
 }

@@ -198,6 +198,9 @@ pub(super) struct Expectation {
     pub(super) deadline: Span,
     /// When waiting ends. Default: ten times the deadline.
     pub(super) horizon: Option<Span>,
+    /// How often the rule runs, where it is scheduled: canaries that one run catches together are not
+    /// independent, and intervals account for it. Default: what the detections betray.
+    pub(super) rule_period: Option<Span>,
     /// The share that must be in time. Default: all, without a statistical claim.
     pub(super) objective: Option<Objective>,
 }

@@ -91,7 +91,7 @@ fn route_json(route: &Route) -> Value {
 }
 
 fn expectation_json(expectation: &Expectation) -> Value {
-    json!({
+    let mut value = json!({
         "name": expectation.name,
         "stage": expectation.stage,
         "watchers": expectation.watchers,
@@ -103,5 +103,10 @@ fn expectation_json(expectation: &Expectation) -> Value {
             "confidence": expectation.objective.confidence,
             "min_n": expectation.objective.min_n,
         },
-    })
+    });
+    // Named only where it is set: a configuration without it keeps the digest that it had.
+    if let (Some(period), Some(fields)) = (expectation.rule_period, value.as_object_mut()) {
+        fields.insert("rule_period".to_owned(), json!(Span(period)));
+    }
+    value
 }

@@ -244,9 +244,17 @@ fn expectation(
         let problem = "ends before the deadline";
         f.at(&format!("{path}.horizon"), problem, "leave it out for ten times the deadline");
     }
+    let rule_period = raw.rule_period.map(|span| span.0);
+    if rule_period.is_some_and(|period| period.is_zero()) {
+        f.at(
+            &format!("{path}.rule_period"),
+            "is zero",
+            "write how often the rule runs, like \"15m\", or leave it out",
+        );
+    }
     let objective = objective(f, path, raw.objective);
     let raw::Expectation { stage, watchers, rules, .. } = raw;
-    Expectation { name, stage, watchers, rules, deadline, horizon, objective }
+    Expectation { name, stage, watchers, rules, deadline, horizon, rule_period, objective }
 }
 
 fn objective(f: &mut Findings<'_>, path: &str, raw: Option<raw::Objective>) -> Objective {

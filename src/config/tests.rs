@@ -66,6 +66,19 @@ fn line_ends_and_a_byte_order_mark_change_nothing() {
 }
 
 #[test]
+fn a_rule_period_is_kept_and_alone_changes_the_digest() {
+    let plain = load_text(GOOD).unwrap();
+    assert_eq!(plain.routes[0].expectations[0].rule_period, None);
+    let text = GOOD.replace("deadline = \"5m\"", "deadline = \"5m\"\nrule_period = \"15m\"");
+    let with = load_text(&text).unwrap();
+    let period = with.routes[0].expectations[0].rule_period;
+    assert_eq!(period, Some(std::time::Duration::from_secs(900)));
+    assert_ne!(with.digest, plain.digest);
+    let zero = load_text(&text.replace("\"15m\"", "\"0s\"")).unwrap_err();
+    assert_eq!(zero.problems[0].field, "route[0].expect[0].rule_period");
+}
+
+#[test]
 fn several_errors_are_found_at_once() {
     let text = GOOD
         .replace("response = \"none\"", "response = \"nobody\"\nownr = 3")

@@ -196,6 +196,7 @@ fn route_plan(
                 rules: e.rules.clone(),
                 deadline_ns: nanos(e.deadline),
                 horizon_ns: nanos(e.horizon),
+                rule_period_ns: e.rule_period.map(nanos),
                 share: e.objective.share,
                 confidence: e.objective.confidence,
                 min_n: e.objective.min_n,

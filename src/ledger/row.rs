@@ -177,6 +177,9 @@ pub struct ExpectationPlan {
     pub deadline_ns: u64,
     /// When waiting ends, nanoseconds after submission of the first event.
     pub horizon_ns: u64,
+    /// How often the rule runs, where the configuration says so; rows of older versions do not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_period_ns: Option<u64>,
     /// Share in time, 0 to 1.
     pub share: f64,
     /// Confidence of the claim; `None` makes no statistical claim.
@@ -300,7 +303,8 @@ pub struct Withdrawn {
     pub slots: u32,
     /// The canary, where an intent had already been committed.
     pub canary: Option<TokenId>,
-    /// `cap`, `quiet hours`, `kill switch`, `stop`, `crash`, `late`.
+    /// One of the schedule's reasons ([`crate::schedule::is_beforehand`]), or what stopped the run:
+    /// `kill switch`, `signal`, `stop`, `crash`.
     pub reason: String,
 }
 

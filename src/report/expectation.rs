@@ -3,7 +3,7 @@
 use super::model::*;
 use super::times::{Decided, distribution};
 use super::words::{duration, percent, percent_up};
-use super::{claim, hindrance, notes, schedule};
+use super::{blocks, claim, hindrance, notes, schedule};
 use crate::dispatch::outcome::{
     CanaryView, Delivery, Interval, Outcome, Reason, RouteView, Verdict,
 };
@@ -30,9 +30,9 @@ pub(super) fn report(
         decided.iter().filter(|(c, v)| test(c, v)).count() as u64
     };
     let share = share(&decided, plan, cut);
-    let resolution = watchers.iter().filter(|w| plan.watchers.contains(&w.name));
-    let resolution_ns = resolution.map(|w| w.resolution_ns).max().unwrap_or(0);
-    let ttd = distribution(&decided, plan.deadline_ns, resolution_ns);
+    let found = schedule::find(&decided);
+    let block = blocks::length(plan, watchers, found.as_ref());
+    let ttd = distribution(&decided, plan.deadline_ns, block.clone());
     let claim = claim::judge(view, index, plan, cut);
     let judged = objective(plan, &share, &decided);
     let (objective, objective_words) = claim::applied(judged, plan, claim.as_ref());
@@ -51,8 +51,8 @@ pub(super) fn report(
         by_created_time: count(&|_, v| v.by_created_time),
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
-        completing: completing(&decided, plan, resolution_ns),
-        schedule: schedule::report(&decided, &ttd),
+        completing: completing(&decided, plan, &block),
+        schedule: found.and_then(|found| schedule::report(&found, &decided, &ttd)),
         ttd,
         share,
         claim,
@@ -82,7 +82,7 @@ pub(crate) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Obse
 fn completing(
     decided: &[Decided<'_>],
     plan: &ExpectationPlan,
-    resolution_ns: u64,
+    block: &blocks::Length,
 ) -> Option<CompletingReport> {
     if decided.iter().all(|(c, _)| c.completing_after_ns == Some(0)) {
         return None;
@@ -107,7 +107,7 @@ fn completing(
         shifted.push((canary, verdict));
     }
     let shifted: Vec<Decided<'_>> = shifted.iter().map(|(c, v)| (*c, v)).collect();
-    let ttd = distribution(&shifted, plan.deadline_ns, resolution_ns);
+    let ttd = distribution(&shifted, plan.deadline_ns, block.clone());
     let p50 = ttd.quantiles.into_iter().next()?;
     Some(CompletingReport { n: ttd.n, events: ttd.events, before, left_out, label: ttd.label, p50 })
 }

@@ -4,6 +4,7 @@
 //! terminal; foreign text passes through [`escape`] and nowhere else.
 
 mod anatomy;
+mod blocks;
 mod build;
 mod claim;
 pub mod compare;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::model::TtdReport;
 use super::words::duration;
 use crate::dispatch::outcome::{Assessment, CanaryView, Outcome, Verdict};
-use crate::stats::phase::{self, Timing};
+use crate::stats::phase::{self, Schedule, Timing};
 
 /// A schedule is named only at this level, after Holm's correction over the periods tried.
 const LEVEL: f64 = 0.01;
@@ -37,11 +37,7 @@ pub struct ScheduleReport {
 }
 
 /// The schedule that the detections of one expectation betray.
-pub(super) fn report(
-    decided: &[(&CanaryView, &Verdict)],
-    ttd: &TtdReport,
-) -> Option<ScheduleReport> {
-    let p50_ns = ttd.quantiles.first()?.value?.estimate.ns()?;
+pub(super) fn find(decided: &[(&CanaryView, &Verdict)]) -> Option<Schedule> {
     let seen: Vec<Timing> = decided
         .iter()
         .filter_map(|(c, v)| {
@@ -52,7 +48,16 @@ pub(super) fn report(
         .collect();
     let part: Vec<Timing> =
         seen.iter().step_by(seen.len().div_ceil(MOST).max(1)).copied().collect();
-    let found = phase::find(&part, &phase::COMMON_NS, LEVEL)?;
+    phase::find(&part, &phase::COMMON_NS, LEVEL)
+}
+
+/// What it costs, beside the median.
+pub(super) fn report(
+    found: &Schedule,
+    decided: &[(&CanaryView, &Verdict)],
+    ttd: &TtdReport,
+) -> Option<ScheduleReport> {
+    let p50_ns = ttd.quantiles.first()?.value?.estimate.ns()?;
     let undetected = |v: &Verdict| v.ttd.is_none() && v.outcome != Outcome::Undelivered;
     let left_out = decided.iter().filter(|(_, v)| undetected(v)).count() as u64;
     let mut report = ScheduleReport {

@@ -8,11 +8,12 @@
 //!
 //! Canaries submitted close together are caught by the same run of a rule and are not independent.
 //! Beside the log-log interval stands one from blocks of submission time; where the two differ by more
-//! than a fifth, both are printed. With fewer than ten blocks there is none, and that is said. So is
-//! when the work would take too long: a report is bounded.
+//! than a fifth, both are printed ([`super::blocks`] says how long a block is). With fewer than ten
+//! blocks there is none, and that is said. So is when the work would take too long: a report is bounded.
 
 use std::collections::BTreeMap;
 
+use super::blocks::{FEWEST, Length};
 use super::expectation::{CONFIDENCE, QUANTILES, observation};
 use super::model::*;
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
@@ -28,10 +29,6 @@ pub(super) type Decided<'a> = (&'a CanaryView, &'a Verdict);
 
 /// Polling is told apart from push where its intervals are wider than this share of the median.
 const COARSE: f64 = 0.05;
-/// Shortest block: the commonest period of a scheduled rule.
-const BLOCK_NS: u64 = 300_000_000_000;
-/// Fewer blocks than this give intervals that are too narrow.
-const FEWEST_BLOCKS: usize = 10;
 /// Two intervals differ when their widths do by more than this.
 const DIFFERENT: f64 = 0.2;
 /// Fixed, so that the same rows give the same report.
@@ -86,18 +83,13 @@ impl Sample {
     }
 }
 
-/// The numbers of one expectation. `resolution_ns` is the coarsest of its watchers.
-pub(super) fn distribution(
-    decided: &[Decided<'_>],
-    deadline_ns: u64,
-    resolution_ns: u64,
-) -> TtdReport {
+/// The numbers of one expectation.
+pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Length) -> TtdReport {
     let sample = Sample::new(decided);
     let curve = Curve::fit(&sample.observations);
     let width = sample.width();
     let coarse = width.is_some_and(|w| w as f64 > COARSE * sample.median(&curve) as f64);
-    let block_ns = BLOCK_NS.max(resolution_ns);
-    let blocks = Blocks::by_time(&sample.submitted, block_ns);
+    let blocks = Blocks::by_time(&sample.submitted, block.ns);
     let followed_ns = sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0);
     let mut report = TtdReport {
         n: curve.subjects(),
@@ -115,7 +107,7 @@ pub(super) fn distribution(
         curve: points(&curve),
         extremes: extremes(decided, &sample.observations),
         mean: mean(&curve, followed_ns, deadline_ns),
-        blocks: BlockReport::planned(block_ns, blocks.len() as u32),
+        blocks: BlockReport::planned(block, blocks.len() as u32),
         last_detection_ns: curve.steps().last().map(|s| s.time_ns),
     };
     match coarse {
@@ -146,18 +138,13 @@ fn kaplan_meier(curve: &Curve, p: f64) -> QuantileReport {
 }
 
 impl BlockReport {
-    fn planned(length_ns: u64, number: u32) -> BlockReport {
-        let why = match length_ns {
-            BLOCK_NS => "5 min, the commonest period of scheduled rules",
-            _ => "the poll period, which is longer than 5 min",
-        };
+    fn planned(length: Length, number: u32) -> BlockReport {
         BlockReport {
-            length_ns,
-            why: why.to_owned(),
+            length_ns: length.ns,
+            why: length.why,
             number,
             resamples: 0,
-            not_computed: (number < FEWEST_BLOCKS as u32)
-                .then(|| format!("fewer than {FEWEST_BLOCKS} blocks")),
+            not_computed: (number < FEWEST as u32).then(|| format!("fewer than {FEWEST} blocks")),
         }
     }
 }

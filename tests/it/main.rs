@@ -10,6 +10,7 @@ mod demo;
 mod detector;
 mod estimate;
 mod ledger;
+mod numbers;
 mod own;
 mod plan;
 mod recipes;

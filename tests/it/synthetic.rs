@@ -40,6 +40,9 @@ pub struct Route {
     pub rules: Vec<String>,
     pub share: f64,
     pub confidence: Option<f64>,
+    pub rule_period_s: Option<u64>,
+    /// Expects the stage before too, which every sighting satisfies.
+    pub ingested: bool,
 }
 
 impl Route {
@@ -54,6 +57,8 @@ impl Route {
             rules: Vec::new(),
             share: 0.9,
             confidence: None,
+            rule_period_s: None,
+            ingested: false,
         }
     }
 }
@@ -229,17 +234,22 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
         target: "auth.log".into(),
         proof: Strength::Written,
         planned: r.canaries.len() as u32,
-        expectations: vec![ExpectationPlan {
-            name: "detected".into(),
-            stage: Stage::Detected,
-            watchers: vec!["alerts".into()],
-            rules: r.rules.clone(),
-            deadline_ns: r.deadline_s * 1_000_000_000,
-            horizon_ns: r.horizon_s * 1_000_000_000,
-            share: r.share,
-            confidence: r.confidence,
-            min_n: 1,
-        }],
+        expectations: [Stage::Ingested, Stage::Detected]
+            .into_iter()
+            .filter(|stage| r.ingested || *stage == Stage::Detected)
+            .map(|stage| ExpectationPlan {
+                name: stage.name().into(),
+                stage,
+                watchers: vec!["alerts".into()],
+                rules: r.rules.clone(),
+                deadline_ns: r.deadline_s * 1_000_000_000,
+                horizon_ns: r.horizon_s * 1_000_000_000,
+                rule_period_ns: r.rule_period_s.map(|s| s * 1_000_000_000),
+                share: r.share,
+                confidence: r.confidence,
+                min_n: 1,
+            })
+            .collect(),
     };
     Row::Run(Box::new(RunStarted {
         calibration: None,
@@ -268,6 +278,17 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
             source: "alerts.json".into(),
         }],
     }))
+}
+
+/// `n` canaries, one every 97 s, each seen five seconds after the next run of a rule that runs by the
+/// wall clock.
+pub fn scheduled(n: u32, period_s: f64) -> Vec<Canary> {
+    (0..n)
+        .map(|i| {
+            let sent = f64::from(i) * 97.0;
+            (sent, Some(((sent / period_s).floor() + 1.0) * period_s - sent + 5.0))
+        })
+        .collect()
 }
 
 /// Numbers between 0 and 1 that are the same for the same seed: splitmix64, good enough for data.

@@ -139,6 +139,7 @@ impl Plan {
                 rules: vec![],
                 deadline_ns: self.deadline,
                 horizon_ns: self.horizon,
+                rule_period_ns: None,
                 share: 0.5,
                 confidence: None,
                 min_n: 1,

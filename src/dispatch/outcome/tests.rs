@@ -56,6 +56,7 @@ fn plan(kind: &str, max_offset_ns: Option<u64>) -> RunStarted {
                 rules: vec!["rule".into()],
                 deadline_ns: DEADLINE,
                 horizon_ns: HORIZON,
+                rule_period_ns: None,
                 share: 1.0,
                 confidence: None,
                 min_n: 1,

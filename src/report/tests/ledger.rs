@@ -90,6 +90,7 @@ impl Route {
                 rules: vec![self.rule.clone()],
                 deadline_ns: DEADLINE * S as u64,
                 horizon_ns: 100 * S as u64,
+                rule_period_ns: None,
                 share: self.share,
                 confidence: self.confidence,
                 min_n: self.min_n,

@@ -146,6 +146,7 @@ fn route_of(name: &str, outcomes: &[(Outcome, Stage)]) -> RouteView {
             rules: vec!["Wanted".into()],
             deadline_ns: 1_000 * MS as u64,
             horizon_ns: 60_000 * MS as u64,
+            rule_period_ns: None,
             share: 0.95,
             confidence: None,
             min_n: 1,

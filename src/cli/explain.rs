@@ -68,9 +68,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     super::put(text(&story).as_bytes())
 }
 
-/// `EPOCH.SERIAL`.
+/// `EPOCH.SERIAL`, or the same with the letter that a CSV puts before it.
 fn numbered(text: &str) -> Option<TokenId> {
-    let (epoch, serial) = text.trim().split_once('.')?;
+    let text = text.trim();
+    let (epoch, serial) = text.strip_prefix('c').unwrap_or(text).split_once('.')?;
     Some(TokenId { epoch: Epoch(epoch.parse().ok()?), serial: serial.parse().ok()? })
 }
 
@@ -226,6 +227,7 @@ mod tests {
     fn numbers_are_read_as_reports_print_them() {
         let id = TokenId { epoch: Epoch(3), serial: 1234 };
         assert_eq!(numbered(&id.to_string()), Some(id));
+        assert_eq!(numbered("c3.1234"), Some(id), "as the CSV has it");
         for text in ["3", "3.", ".4", "70000.1", "k7qfr3n5mz2abxde", "-1.2"] {
             assert_eq!(numbered(text), None, "{text}");
         }

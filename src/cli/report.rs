@@ -1,5 +1,6 @@
 //! `dwell report`: what the ledger knows, at a cut, in a format.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::Global;
 use crate::config;
 use crate::dispatch::outcome::{Assessment, Fold};
 use crate::exit::{Exit, Failure};
-use crate::ledger::{Reader, Row};
+use crate::ledger::{Head, Reader, Row};
 use crate::report::{Beside, Format, ReportModel, render, write_csv};
 
 /// Arguments of `dwell report`.
@@ -106,15 +107,19 @@ fn assess(
 ) -> Result<(Assessment, Vec<String>), Failure> {
     let reader = Reader::open(ledger)?;
     let mut fold = Fold::new(as_of_ns);
+    // The head of each chain as the cut has it: what is appended later changes no byte of a report.
+    let mut heads: BTreeMap<u32, Head> = BTreeMap::new();
     let mut first = None;
-    reader.rows(|_, row| {
+    reader.rows(|meta, row| {
         if let Row::Run(run) = &row
             && first.is_none()
             && campaign.is_none_or(|name| name == run.campaign)
         {
             first = Some(run.at.timestamp());
         }
-        fold.apply(&row);
+        if fold.take(&row) {
+            heads.insert(meta.head.writer, meta.head);
+        }
         ControlFlow::Continue(())
     })?;
     let assessment = fold.into_assessment(campaign).ok_or_else(|| {
@@ -126,8 +131,7 @@ fn assess(
             (None, None) => "the ledger holds no run yet; start one with `dwell run`".to_owned(),
         })
     })?;
-    let heads = reader.heads()?.iter().map(ToString::to_string).collect();
-    Ok((assessment, heads))
+    Ok((assessment, heads.values().map(ToString::to_string).collect()))
 }
 
 /// Reads a ledger and builds the model of one campaign.

@@ -32,7 +32,7 @@ pub use model::ReportModel;
 pub use rows::write_csv;
 
 pub(crate) use expectation::observation;
-pub(crate) use text::bars;
+pub(crate) use text::{bars, median};
 
 /// How a report is printed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -43,7 +43,8 @@ pub enum Format {
     Json,
     /// JUnit XML, one test case per route and expectation.
     Junit,
-    /// One row per canary and expectation.
+    /// One row per canary and expectation. Canary 1.10 is spelt c1.10, which no spreadsheet turns into
+    /// the number 1.1; `explain` takes both.
     Csv,
     /// One self-contained page.
     Html,

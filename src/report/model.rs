@@ -334,7 +334,7 @@ pub struct Evidence {
     pub versions: Vec<String>,
     /// Clock facts, in words.
     pub clock: Vec<String>,
-    /// Heads of the chains as of the last row.
+    /// Heads of the chains at the cut.
     pub heads: Vec<String>,
     /// Expectations of which no canary was injected.
     pub never_exercised: Vec<String>,

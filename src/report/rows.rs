@@ -59,7 +59,8 @@ fn row(
             .keys
             .and_then(|keys| keys.text_of(canary.id, Carrier::Text))
             .unwrap_or_default(),
-        canary: canary.id.to_string(),
+        // A spreadsheet reads 1.10 as a number and makes 1.1 of it, which is another canary.
+        canary: format!("c{}", canary.id),
         stage: expectation.stage.name().to_owned(),
         expectation: expectation.name.clone(),
         outcome: verdict.outcome.name().to_owned(),

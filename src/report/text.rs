@@ -185,6 +185,13 @@ pub(super) fn quantile(report: &QuantileReport) -> String {
     format!("{} ({} to {})", end(value.estimate), end(value.lower), end(value.upper))
 }
 
+/// The median with its interval, marked where it is an upper bound: what every table shows.
+pub(crate) fn median(ttd: &TtdReport) -> String {
+    let Some(median) = ttd.quantiles.first() else { return String::new() };
+    let upper = ttd.method == Method::KaplanMeierUpperEnds && median.value.is_some();
+    format!("{}{}", bound(upper), quantile(median))
+}
+
 /// `0.9 s to 3 s`, `more than 3 s`, `not reached`.
 pub(super) fn limits(lower: Reach, upper: Reach) -> String {
     match (lower.ns(), upper.ns()) {

@@ -19,7 +19,7 @@ use crate::dispatch::outcome::{Assessment, Outcome};
 use crate::dispatch::run::Status;
 use crate::exit::{Exit, Failure};
 use crate::matching::Scanner;
-use crate::report::{Format, render};
+use crate::report::{Format, ReportModel, median, render};
 
 mod compare;
 mod explain;
@@ -70,7 +70,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     if !global.json {
         print!("{}", render(&model, Format::Text, super::report::width()));
     }
-    show(&folder, &done.assessment, &checks, global.json)
+    show(&folder, (&done.assessment, &model), &checks, global.json)
 }
 
 fn progress(status: &Status) -> String {
@@ -106,7 +106,7 @@ fn held_against_truth(folder: &Path, done: &Done) -> Result<Vec<Check>, Failure>
 /// Prints what was measured, how it compares, and what to do next.
 fn show(
     folder: &Path,
-    assessment: &Assessment,
+    (assessment, model): (&Assessment, &ReportModel),
     checks: &[Check],
     json: bool,
 ) -> Result<Exit, Failure> {
@@ -117,7 +117,7 @@ fn show(
         });
         println!("{value}");
     } else {
-        println!("{}\n\n{}\n", measured(assessment), compared(checks));
+        println!("{}\n\n{}\n", measured(model), compared(checks));
         println!("{}", closing(folder, assessment, checks));
     }
     Ok(if agree { Exit::Met } else { Exit::Missed })
@@ -137,7 +137,8 @@ fn counts(assessment: &Assessment) -> Vec<serde_json::Value> {
         .collect()
 }
 
-fn measured(assessment: &Assessment) -> String {
+/// One line per expectation; its median is the report's own.
+fn measured(model: &ReportModel) -> String {
     let mut table = Table::new();
     table.load_style(comfy_table::TableStyle::new());
     table.set_header([
@@ -148,38 +149,26 @@ fn measured(assessment: &Assessment) -> String {
         "late",
         "missed",
         "other",
-        "median",
+        "median (95 % interval)",
     ]);
-    for route in &assessment.routes {
-        for (index, expectation) in route.expectations().iter().enumerate() {
-            let counts = route.counts(index);
-            let of = |outcome| counts.get(&outcome).copied().unwrap_or(0);
+    for route in &model.routes {
+        for e in &route.expectations {
+            let of = |outcome: Outcome| e.outcomes.get(outcome.name()).copied().unwrap_or(0);
             let known = [Outcome::Detected, Outcome::Late, Outcome::Missed].map(of);
-            let other = counts.values().sum::<u64>() - known.iter().sum::<u64>();
+            let other = route.injected - known.iter().sum::<u64>();
             table.add_row([
-                route.plan.name.clone(),
-                expectation.name.clone(),
-                route.canaries.len().to_string(),
+                route.name.clone(),
+                e.name.clone(),
+                route.injected.to_string(),
                 known[0].to_string(),
                 known[1].to_string(),
                 known[2].to_string(),
                 other.to_string(),
-                median(route, index),
+                median(&e.ttd),
             ]);
         }
     }
     table.to_string()
-}
-
-/// Median of the upper ends over all canaries of the route: a miss lies beyond every detection.
-fn median(route: &crate::dispatch::outcome::RouteView, expectation: usize) -> String {
-    let verdicts = route.canaries.iter().filter_map(|canary| canary.verdicts.get(expectation));
-    let mut ends: Vec<Option<u64>> = verdicts.map(|v| v.ttd.map(|ttd| ttd.upper_ns)).collect();
-    ends.sort_by_key(|end| end.unwrap_or(u64::MAX));
-    match ends.get(ends.len().saturating_sub(1) / 2) {
-        Some(Some(ns)) => compare::milliseconds(i64::try_from(*ns).unwrap_or(i64::MAX)),
-        _ => "not reached".into(),
-    }
 }
 
 fn compared(checks: &[Check]) -> String {

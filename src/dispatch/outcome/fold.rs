@@ -7,7 +7,7 @@ use dwell_injectors::receipt::{Cause, Strength};
 use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
 
-use super::axis::Axis;
+use super::axis::{Axis, Known};
 use super::coverage::{BlindSpan, Coverage};
 use super::lean::{Canaries, Few, Name, Names};
 use super::{
@@ -85,6 +85,7 @@ pub struct Fold {
     as_of: Option<AxisNs>,
     axis: Axis,
     last: AxisNs,
+    known: Known,
     pub(super) runs: Vec<RunStarted>,
     ended: BTreeMap<u32, String>,
     canaries: Canaries,
@@ -114,12 +115,19 @@ impl Fold {
 
     /// Takes the next row in commit order.
     pub fn apply(&mut self, row: &Row) {
-        let at = match row_stamp(row) {
+        self.take(row);
+    }
+
+    /// The same; false when the ledger did not know the row yet at the cut.
+    pub fn take(&mut self, row: &Row) -> bool {
+        let stamp = row_stamp(row);
+        let at = match stamp {
             Some(stamp) => self.axis.place(stamp),
             None => self.last,
         };
-        if self.as_of.is_some_and(|cut| at > cut) {
-            return;
+        let known = self.known.row(stamp, at);
+        if self.as_of.is_some_and(|cut| known > cut) {
+            return false;
         }
         self.last = self.last.max(at);
         match row {
@@ -168,6 +176,7 @@ impl Fold {
             }
             Row::Claim(claim) => self.claim(claim),
         }
+        true
     }
 
     fn intent(&mut self, intent: &Intent) {

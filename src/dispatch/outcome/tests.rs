@@ -560,8 +560,9 @@ fn a_burst_is_measured_from_its_completing_event_or_not_at_all() {
     assert_eq!(seconds(verdict.ttd), Some(1.75));
 }
 
-/// Planned at its instant: never reached, in flight, handed over, withdrawn before or after its intent.
-fn planned(serial: u32, instant: f64, delay: f64, kind: u8) -> Vec<Row> {
+/// Planned at its instant: never reached, in flight, handed over, withdrawn after its intent or without
+/// one. Each row with the second at which it is written.
+fn planned(serial: u32, instant: f64, delay: f64, kind: u8) -> Vec<(f64, Row)> {
     let Row::Intent(intent) = intent(serial, 1) else { return vec![] };
     let intent = Row::Intent(Intent { intended: at(instant), ..intent });
     let withdrawn = |seconds: f64, canary| {
@@ -577,24 +578,53 @@ fn planned(serial: u32, instant: f64, delay: f64, kind: u8) -> Vec<Row> {
     };
     match kind {
         0 => vec![],
-        1 => vec![intent],
-        2 => vec![
-            intent,
-            Row::Receipt(ReceiptRow {
+        1 => vec![(instant - 1.0, intent)],
+        2 => {
+            let result =
+                EventResult::Accepted { at: None, strength: Strength::Written, place: None };
+            let receipt = ReceiptRow {
                 canary: id(serial),
                 event: 0,
                 submitted_at: at(instant + delay),
                 late_ns: 0,
-                result: EventResult::Accepted {
-                    at: None,
-                    strength: Strength::Written,
-                    place: None,
-                },
-            }),
-        ],
-        3 => vec![intent, withdrawn(instant + delay, Some(id(serial)))],
-        _ => vec![withdrawn(instant, None)],
+                result,
+            };
+            vec![(instant - 1.0, intent), (instant + delay, Row::Receipt(receipt))]
+        }
+        3 => {
+            let withdrawn = withdrawn(instant + delay, Some(id(serial)));
+            vec![(instant - 1.0, intent), (instant + delay, withdrawn)]
+        }
+        _ => vec![(instant, withdrawn(instant, None))],
     }
+}
+
+#[test]
+fn what_is_appended_later_is_not_known_at_an_earlier_cut() {
+    let mut rows = vec![Row::Run(Box::new(plan("file", None)))];
+    rows.extend(delivered());
+    rows.extend((0..=12).map(|s| look(f64::from(s), f64::from(s) + 0.01)));
+    let at_cut = |rows: &[Row]| {
+        let mut fold = Fold::new(Some(at(11.5).wall_ns));
+        let taken = rows.iter().filter(|row| fold.take(row)).count();
+        let assessment = serde_json::to_string(&fold.assess(None).unwrap()).unwrap();
+        (taken, assessment)
+    };
+    let before = at_cut(&rows);
+    assert_eq!(before.0, rows.len() - 1, "all but the look at second 12");
+    rows.extend([
+        intent(2, 1),
+        receipt(2, 0, EventResult::Unknown { reason: "a time-out that took long".into() }),
+        Row::Blind(Blind {
+            watcher: "w".into(),
+            from: at(3.0),
+            to: None,
+            reason: "found out later".into(),
+            ours: true,
+            recovered: false,
+        }),
+    ]);
+    assert_eq!(at_cut(&rows), before);
 }
 
 proptest! {
@@ -608,8 +638,9 @@ proptest! {
         let mut fold = Fold::new(Some(at(cut).wall_ns));
         fold.apply(&Row::Run(Box::new(run)));
         let (mut injected, mut withdrawn, mut not_yet_due) = (0, 0, 0);
+        let mut rows: Vec<(f64, Row)> = Vec::new();
         for (serial, (instant, delay, kind)) in (0..).zip(slots.iter().copied()) {
-            planned(serial, instant, delay, kind).iter().for_each(|row| fold.apply(row));
+            rows.extend(planned(serial, instant, delay, kind));
             let by = |second: f64| at(second).wall_ns <= at(cut).wall_ns;
             match kind {
                 3 if by(instant + delay) => withdrawn += 1,
@@ -618,6 +649,8 @@ proptest! {
                 _ => not_yet_due += 1,
             }
         }
+        rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+        rows.iter().for_each(|(_, row)| fold.apply(row));
         let assessment = fold.assess(None).unwrap();
         let route = &assessment.routes[0];
         prop_assert_eq!(route.withdrawn_total(), withdrawn);

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use super::escape::html as safe;
 use super::expectation::none_judged;
 use super::model::*;
-use super::text::{bound, quantile, share};
+use super::text::{bound, median, quantile, share};
 use super::total::{self, OUTCOMES};
 use super::words::{duration, hours, percent, stray_note};
 
@@ -71,13 +71,10 @@ fn routes(page: &mut String, model: &ReportModel) {
     for route in &model.routes {
         for e in &route.expectations {
             let supplier = if route.supplier { " (supplier)" } else { "" };
-            let median = e.ttd.quantiles.first();
-            let polled = e.ttd.method == Method::KaplanMeierUpperEnds;
-            let bound = bound(polled && median.is_some_and(|q| q.value.is_some()));
             let _ = writeln!(
                 page,
                 "<tr><td>{}<br/><span class=\"small\">{}<br/>{}{supplier}</span></td><td>{}: {}</td>\
-                 <td class=\"{}\">{}</td><td>{}</td><td>{bound}{}</td><td>{}</td></tr>",
+                 <td class=\"{}\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
                 safe(&route.name),
                 safe(&route.recipe),
                 safe(&route.owner),
@@ -86,7 +83,7 @@ fn routes(page: &mut String, model: &ReportModel) {
                 e.objective,
                 e.objective,
                 outcomes(route, e),
-                median.map(quantile).unwrap_or_default(),
+                median(&e.ttd),
                 in_time(&e.share),
             );
         }

@@ -176,6 +176,17 @@ fn no_csv_cell_starts_a_formula_and_no_row_is_torn() {
 }
 
 #[test]
+fn a_canary_in_a_csv_is_no_number() {
+    let model = model(&[Route::new("r", &[Fate::Seen(1.0); 10])], "c");
+    let page = render(&model, Format::Csv, 80);
+    let mut reader = csv::Reader::from_reader(page.as_bytes());
+    let column = reader.headers().unwrap().iter().position(|name| name == "canary").unwrap();
+    let rows: Vec<String> = reader.records().map(|r| r.unwrap()[column].to_owned()).collect();
+    assert_eq!((rows[0].as_str(), rows[9].as_str()), ("c1.1", "c1.10"));
+    assert!(rows.iter().all(|cell| cell.parse::<f64>().is_err()), "{rows:?}");
+}
+
+#[test]
 fn an_empty_csv_has_the_same_header() {
     let header = |page: String| page.lines().next().unwrap_or_default().to_owned();
     let mut empty = model(&every_outcome(), "quickstart");

@@ -2,6 +2,7 @@
 
 mod explain;
 mod ledger;
+mod report;
 mod scan;
 mod verify;
 

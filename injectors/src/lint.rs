@@ -17,12 +17,25 @@ use crate::catalogue::Entry;
 use crate::identifiers::{check_reserved, unreserved};
 use crate::parse::{ParseHints, Parsed, get, parse};
 use crate::recipe::Recipe;
-use crate::render::{RenderInput, Rendered, TokenText, render};
+use crate::render::{RenderError, RenderInput, Rendered, TokenText, permitted, render};
 use crate::token::{Carrier, Epoch, KeyRing, Token, TokenId};
 
 /// The instant of every golden file: 2026-11-04T03:05:09.123456789Z, a day below 10 at an hour at
 /// which even a recipe for the night renders.
 pub const GOLDEN_TIME_NS: i64 = 1_793_761_509_123_456_789;
+
+/// The first instant from the golden one on, in steps of a minute, at which the recipe makes sense under
+/// these facts: the route's time zone decides when its night is. The golden one where no minute of a
+/// day does.
+pub fn sample_time_ns(recipe: &Recipe, facts: &BTreeMap<String, String>) -> i64 {
+    let at = |minute: i64| GOLDEN_TIME_NS + minute * 60_000_000_000;
+    let outside = |time_ns: &i64| {
+        let (token, seed) = (&GoldenToken, GOLDEN_SEED);
+        let input = RenderInput { token, facts, time_ns: *time_ns, seed, key: None };
+        matches!(permitted(recipe, &input), Err(RenderError::OutsideHours { .. }))
+    };
+    (0..24 * 60).map(at).find(|time_ns| !outside(time_ns)).unwrap_or(GOLDEN_TIME_NS)
+}
 
 /// The seed of every golden file.
 pub const GOLDEN_SEED: u64 = 1;
@@ -71,7 +84,7 @@ impl fmt::Display for Finding {
 }
 
 /// Renders a recipe as its golden file wants it.
-pub fn render_golden(recipe: &Recipe) -> Result<Rendered, crate::render::RenderError> {
+pub fn render_golden(recipe: &Recipe) -> Result<Rendered, RenderError> {
     let facts = BTreeMap::new();
     let input = RenderInput {
         token: &GoldenToken,

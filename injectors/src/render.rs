@@ -116,6 +116,16 @@ pub enum RenderError {
     },
 }
 
+/// Whether a canary could be rendered at that time at all: [`RenderError::OutsideHours`] where the
+/// recipe is meant for other hours.
+///
+/// # Errors
+///
+/// What [`render`] says before it comes to the events.
+pub fn permitted(recipe: &Recipe, input: &RenderInput<'_>) -> Result<(), RenderError> {
+    Job::new(recipe, input).map(drop)
+}
+
 /// Renders one canary.
 pub fn render(recipe: &Recipe, input: &RenderInput<'_>) -> Result<Rendered, RenderError> {
     let job = Job::new(recipe, input)?;

@@ -13,6 +13,9 @@ use super::Global;
 use crate::config::checked::{Response, Route};
 use crate::config::{self, Config, Span};
 use crate::dialects::Dialects;
+use crate::dispatch::limits::refuse_stopped;
+use crate::dispatch::plan::foresee;
+use crate::dispatch::session::read_ledger;
 use crate::dispatch::targets;
 use crate::exit::{Exit, Failure, printable};
 use crate::watchers;
@@ -93,17 +96,62 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let catalogue = Catalogue::load(&config.recipe_folders)
         .map_err(|error| Failure::User(error.to_string()))?;
     let most = forecast(&config.routes, &catalogue);
+    let ahead = Ahead::look(&config, &catalogue)?;
     let found = if args.connect { connect(&config, &catalogue)? } else { Vec::new() };
     let ok = found.iter().all(|f| f.ok);
     if global.json {
-        super::put_json(&as_json(&config, &most, &found, ok))?;
+        super::put_json(&as_json(&config, &most, &ahead, &found, ok))?;
     } else {
-        super::put(printable(&as_text(&config, &most, &found, args.connect)).as_bytes())?;
+        super::put(printable(&as_text(&config, &most, &ahead, &found, args.connect)).as_bytes())?;
     }
     Ok(if ok { Exit::Met } else { Exit::Environment })
 }
 
-fn as_json(config: &Config, most: &Forecast, found: &[Found], ok: bool) -> serde_json::Value {
+/// What a run that began now would do with its canaries.
+#[derive(Serialize)]
+struct Ahead {
+    /// Those that would leave.
+    leaving: u64,
+    /// Those that would not, by reason.
+    withheld: std::collections::BTreeMap<String, u64>,
+    /// The same in words, and when hours begin.
+    notes: Vec<String>,
+    /// The file that stops all injection, if it is there.
+    kill_switch: Option<std::path::PathBuf>,
+}
+
+impl Ahead {
+    fn look(config: &Config, catalogue: &Catalogue) -> Result<Ahead, Failure> {
+        let fold = read_ledger(config)?;
+        let now = SystemClock::new().now().wall_ns;
+        let foresight = foresee(config, catalogue, &fold, now)?;
+        let stopped = refuse_stopped(config).err();
+        let (notes, leaving, withheld) = match &stopped {
+            Some(stopped) => {
+                let all = foresight.withheld.len() as u64;
+                (vec![stopped.to_string()], 0, vec![("kill switch", all)])
+            }
+            None => {
+                let reasons = foresight.reasons().into_iter().collect();
+                (foresight.in_words(), foresight.leaving() as u64, reasons)
+            }
+        };
+        Ok(Ahead {
+            leaving,
+            withheld: withheld.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect(),
+            notes,
+            kill_switch: stopped.map(|_| config.campaign.kill_switch.clone()),
+        })
+    }
+}
+
+fn as_json(
+    config: &Config,
+    most: &Forecast,
+    ahead: &Ahead,
+    found: &[Found],
+    ok: bool,
+) -> serde_json::Value {
     let targets: Vec<_> = config
         .injectors
         .iter()
@@ -117,13 +165,20 @@ fn as_json(config: &Config, most: &Forecast, found: &[Found], ok: bool) -> serde
         "digest": config.digest,
         "targets": targets,
         "most": most,
+        "begun_now": ahead,
         "warnings": config.warnings,
         "connections": found,
         "configuration": config.resolved,
     })
 }
 
-fn as_text(config: &Config, most: &Forecast, found: &[Found], connected: bool) -> String {
+fn as_text(
+    config: &Config,
+    most: &Forecast,
+    ahead: &Ahead,
+    found: &[Found],
+    connected: bool,
+) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let campaign = &config.campaign;
@@ -150,7 +205,8 @@ fn as_text(config: &Config, most: &Forecast, found: &[Found], connected: bool) -
         "\nat most {} canaries of {} events, {} alerts, {} tickets, {} pages",
         most.canaries, most.events, most.alerts, most.tickets, most.pages
     );
-    for warning in &config.warnings {
+    let _ = writeln!(out, "begun now, {} of them would leave", ahead.leaving);
+    for warning in config.warnings.iter().chain(&ahead.notes) {
         let _ = writeln!(out, "warning: {warning}");
     }
     for found in found {

@@ -36,7 +36,7 @@ pub mod watch;
 const AFTER: &str = "\
 Exit codes:
   0   objectives met, or the verb did what was asked
-  1   an objective was missed, or canaries were missed or late
+  1   missed or late: more canaries than an objective allows
   2   the input is wrong; nothing was started
   3   the environment failed, or canaries were undelivered
   4   undecided: blind, unproven, too few

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use dwell_injectors::catalogue::{Catalogue, Entry, Origin};
 use dwell_injectors::lint::{
-    Finding, GOLDEN_SEED, GOLDEN_TIME_NS, GoldenToken, golden_text, lint, render_golden,
+    Finding, GOLDEN_SEED, GoldenToken, golden_text, lint, render_golden, sample_time_ns,
 };
 use dwell_injectors::render::{RenderInput, Rendered, render};
 use serde_json::{Value, json};
@@ -267,7 +267,7 @@ fn run_render(
         return Err(Failure::User(format!("--fact {}: not a fact of it; {help}", inert(name))));
     }
     let time_ns = match at {
-        None => GOLDEN_TIME_NS,
+        None => sample_time_ns(&entry.recipe, &facts),
         Some(at) => i64::try_from(at.as_nanosecond()).map_err(|_| {
             Failure::User(format!("--at {at}: out of range; use a year near this one"))
         })?,

@@ -8,11 +8,13 @@ use serde_json::json;
 use super::progress::Progress;
 use super::{Global, signals};
 use crate::config;
+use crate::dispatch::limits;
 use crate::dispatch::outcome::Outcome;
 use crate::dispatch::plan::{Plan, Request};
 use crate::dispatch::run::{Observer, Orders, Status};
 use crate::dispatch::session::Session;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, printable};
+use crate::report::escape::terminal;
 use crate::report::words::duration;
 use crate::report::{Format, ReportModel, render};
 
@@ -47,9 +49,10 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return dry(&session, &plan, global);
     }
     // Once the lock is ours the plan is made anew: caps count what was injected until now.
+    limits::refuse_stopped(&session.config)?;
     session.open("run")?;
     let plan = session.plan(&request)?;
-    announce(&plan);
+    announce(&plan, session.clock.now().wall_ns);
     let orders = Orders::default();
     signals::install(session.runtime.handle(), &orders, signals::STOPS)
         .map_err(|e| Failure::Environment(format!("cannot handle signals: {e}")))?;
@@ -72,7 +75,7 @@ pub(super) fn print(ledger: &Path, campaign: &str, global: &Global) -> Result<Ex
     Ok(model.exit())
 }
 
-fn announce(plan: &Plan) {
+fn announce(plan: &Plan, now_wall_ns: i64) {
     eprintln!(
         "{} canaries over {}; at most {} alerts, {} of them pages.",
         plan.planned.len(),
@@ -80,6 +83,9 @@ fn announce(plan: &Plan) {
         plan.most_alerts,
         plan.most_pages
     );
+    for line in plan.foresee(now_wall_ns).in_words() {
+        eprintln!("warning: {}", terminal(&line));
+    }
     if plan.row.arrivals == "fixed" {
         eprintln!(
             "warning: fixed arrivals measure one phase of a scheduled rule; `stratified` sees them all"
@@ -87,42 +93,62 @@ fn announce(plan: &Plan) {
     }
 }
 
+/// One planned canary as `--dry-run` shows it.
+#[derive(serde::Serialize)]
+struct Planned<'a> {
+    at: String,
+    route: &'a str,
+    recipe: &'a str,
+    target: &'a str,
+    slot: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    withheld: Option<String>,
+}
+
 fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure> {
     let begins = session.clock.now();
-    let rows: Vec<serde_json::Value> = plan
-        .planned
-        .iter()
-        .filter_map(|p| {
-            let route = plan.row.routes.get(p.route as usize)?;
-            let at = begins.plus_ns(i64::try_from(p.offset_ns).unwrap_or(i64::MAX)).timestamp();
-            Some(json!({ "at": format!("{at:.3}"), "route": route.name, "recipe": route.recipe,
-                "target": route.target, "slot": p.slot }))
+    let foresight = plan.foresee(begins.wall_ns);
+    let stopped = limits::refuse_stopped(&session.config).err();
+    let rows = plan.planned.iter().zip(&foresight.withheld).filter_map(|(p, withheld)| {
+        let route = plan.row.routes.get(p.route as usize)?;
+        let at = begins.plus_ns(i64::try_from(p.offset_ns).unwrap_or(i64::MAX)).timestamp();
+        Some(Planned {
+            at: format!("{at:.3}"),
+            route: &route.name,
+            recipe: &route.recipe,
+            target: &route.target,
+            slot: p.slot,
+            withheld: match stopped {
+                Some(_) => Some("kill switch".to_owned()),
+                None => withheld.clone(),
+            },
         })
-        .collect();
+    });
+    let (leaving, withheld): (Vec<_>, Vec<_>) = rows.partition(|row| row.withheld.is_none());
     if global.json {
         return super::put_json(&json!({ "dry_run": true, "seed": plan.row.seed,
-            "most_alerts": plan.most_alerts, "most_pages": plan.most_pages, "canaries": rows }));
+            "kill_switch": stopped.is_some(), "most_alerts": plan.most_alerts,
+            "most_pages": plan.most_pages, "canaries": leaving, "withheld": withheld,
+            "notes": foresight.in_words() }));
     }
     let mut text = format!(
-        "Dry run: nothing is written anywhere. Seed {}; begun now, {} canaries would leave:\n",
+        "Dry run: nothing is written anywhere. Seed {}; begun now, {} of {} canaries would leave:\n",
         plan.row.seed,
-        rows.len()
+        leaving.len(),
+        leaving.len() + withheld.len()
     );
-    for row in &rows {
-        let field = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        text.push_str(&format!(
-            "{}  {}  {}  -> {}\n",
-            field("at"),
-            field("route"),
-            field("recipe"),
-            field("target")
-        ));
+    for row in &leaving {
+        text.push_str(&format!("{}  {}  {}  -> {}\n", row.at, row.route, row.recipe, row.target));
+    }
+    match stopped {
+        Some(stopped) => text.push_str(&format!("{stopped}\n")),
+        None => foresight.in_words().iter().for_each(|line| text.push_str(&format!("{line}\n"))),
     }
     text.push_str(&format!(
         "At most {} alerts, {} of them pages.\n",
         plan.most_alerts, plan.most_pages
     ));
-    super::put(text.as_bytes())
+    super::put(printable(&text).as_bytes())
 }
 
 /// Shows a run on stderr.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use dwell_injectors::catalogue::Entry;
-use dwell_injectors::lint::{GOLDEN_SEED, GOLDEN_TIME_NS, GoldenToken};
+use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken, sample_time_ns};
 use dwell_injectors::receipt::Strength;
 use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::render::{RenderInput, render};
@@ -50,7 +50,21 @@ pub(super) fn check(
         found.push(route(f, &path, raw, known, campaign));
     }
     unused(f, known, &found);
+    too_few(f, &found);
     found
+}
+
+/// One run may be one of many in its campaign: too few canaries are no error.
+fn too_few(f: &mut Findings<'_>, routes: &[Route]) {
+    for route in routes {
+        for e in route.expectations.iter().filter(|e| e.objective.min_n > route.count) {
+            f.warnings.push(format!(
+                "route `{}`: the objective of `{}` asks for at least {} canaries and a run injects {}; \
+                 it stays undecided until the campaign's runs have injected enough",
+                route.name, e.name, e.objective.min_n, route.count
+            ));
+        }
+    }
 }
 
 fn unused(f: &mut Findings<'_>, known: &Known, routes: &[Route]) {
@@ -143,7 +157,11 @@ fn check_count(
     }
     let field = format!("{path}.count");
     if count == 0 || count > MAX_COUNT {
-        f.at(&field, format!("is not between 1 and {MAX_COUNT}"), "use a number between");
+        f.at(
+            &field,
+            format!("is not between 1 and {MAX_COUNT}"),
+            format!("use a number from 1 to {MAX_COUNT}"),
+        );
         return;
     }
     let spans = |length: u64| window.as_secs().div_ceil(length).max(1);
@@ -177,7 +195,7 @@ fn check_rendering(f: &mut Findings<'_>, path: &str, route: &Route, entry: Optio
     let mut input = RenderInput {
         token: &GoldenToken,
         facts: &route.facts,
-        time_ns: GOLDEN_TIME_NS,
+        time_ns: sample_time_ns(&entry.recipe, &route.facts),
         seed: GOLDEN_SEED,
         key: None,
     };

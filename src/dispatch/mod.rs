@@ -1,6 +1,7 @@
 //! Dispatch: the one place that decides. It plans, records and resolves outcomes.
 //!
 //! - [`plan`]: from a configuration to the canaries of a run.
+//! - [`limits`]: what keeps a planned canary back, at its instant and beforehand.
 //! - [`session`]: what `run`, `watch` and `probe` open in common.
 //! - [`targets`]: whether the targets take what the routes would send.
 //! - [`run`]: intents ahead, departures at their instants, waiting until all is decided.
@@ -11,6 +12,7 @@
 
 mod departures;
 pub mod keep;
+pub mod limits;
 pub mod outcome;
 pub mod plan;
 pub mod run;

@@ -13,14 +13,13 @@ use dwell_injectors::render::{RenderError, RenderInput, render};
 use dwell_injectors::stamp::{Clock, Stamp};
 use dwell_injectors::token::{KeyRing, TokenId};
 
+use super::limits::{Foresight, Limits};
 use super::outcome::Fold;
 use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
 use crate::config::checked::{Config, EntersAt, Response, Route};
 use crate::exit::Failure;
 use crate::ledger::{Batch, ExpectationPlan, RoutePlan, Row, RunStarted, WatcherPlan, Withdrawn};
-use crate::schedule::{self, Caps, Demand, QuietPlan};
-
-const DAY_NS: i64 = 86_400_000_000_000;
+use crate::schedule::{self, Demand, QuietPlan};
 
 /// What the user asked for beyond the configuration.
 #[derive(Clone, Default, Debug)]
@@ -51,6 +50,41 @@ pub struct Plan {
     pub most_alerts: u64,
     /// Most pages.
     pub most_pages: u64,
+}
+
+impl Plan {
+    /// What would become of its canaries if it began at that instant.
+    pub fn foresee(&self, begins_wall_ns: i64) -> Foresight {
+        let names = self.row.routes.iter().map(|route| route.name.as_str());
+        let routes: Vec<(&str, &Limits)> =
+            names.zip(self.routes.iter().map(|parts| &parts.limits)).collect();
+        Foresight::new(&self.quiet, &routes, &self.planned, begins_wall_ns)
+    }
+}
+
+/// What the whole configuration would do if a run began at that instant; needs no key.
+pub fn foresee(
+    config: &Config,
+    catalogue: &Catalogue,
+    fold: &Fold,
+    begins_wall_ns: i64,
+) -> Result<Foresight, Failure> {
+    let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
+        .map_err(|e| Failure::User(e.to_string()))?;
+    let seed = config.campaign.seed.unwrap_or_else(rand::random);
+    let mut planned = Vec::new();
+    let mut limits = Vec::new();
+    for (index, route) in (0u32..).zip(&config.routes) {
+        let entry = catalogue.get(&route.recipe).ok_or_else(|| {
+            Failure::User(format!("route {}: unknown recipe {}", route.name, route.recipe))
+        })?;
+        planned.extend(arrivals(config, route, index, seed, false));
+        limits.push(Limits::new(route, entry, fold, begins_wall_ns));
+    }
+    planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));
+    let names = config.routes.iter().map(|route| route.name.as_str());
+    let routes: Vec<(&str, &Limits)> = names.zip(&limits).collect();
+    Ok(Foresight::new(&quiet, &routes, &planned, begins_wall_ns))
 }
 
 /// What planning looks at.
@@ -99,11 +133,7 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
                 keys: Arc::clone(sources.keys),
                 seed,
             }),
-            caps: Caps::new(
-                route.cap_per_hour,
-                route.cap_per_day,
-                sources.fold.injected_since(&route.name, now.wall_ns.saturating_sub(DAY_NS)),
-            ),
+            limits: Limits::new(route, entry, sources.fold, now.wall_ns),
         });
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));

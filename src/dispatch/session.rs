@@ -60,10 +60,7 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Failure::Environment(format!("cannot start the runtime: {e}")))?;
-        let mut fold = Fold::new(None);
-        if config.ledger.exists() {
-            read_all(&config, &mut fold)?;
-        }
+        let fold = read_ledger(&config)?;
         Ok(Session {
             config,
             clock: Arc::new(SystemClock::new()),
@@ -252,6 +249,15 @@ impl Session {
             })
             .collect()
     }
+}
+
+/// What the ledger holds, without a lock. One that is not there yet holds nothing.
+pub fn read_ledger(config: &Config) -> Result<Fold, Failure> {
+    let mut fold = Fold::new(None);
+    if config.ledger.exists() {
+        read_all(config, &mut fold)?;
+    }
+    Ok(fold)
 }
 
 fn read_all(config: &Config, fold: &mut Fold) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dwell_injectors::catalogue::{Catalogue, Entry};
 use dwell_injectors::injector::{Injector, Sample};
-use dwell_injectors::lint::{GOLDEN_SEED, GOLDEN_TIME_NS, GoldenToken};
+use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken, sample_time_ns};
 use dwell_injectors::render::{RenderError, RenderInput, Rendered, render};
 
 use crate::config::checked::Route;
@@ -37,20 +37,16 @@ pub fn samples<'r>(
     samples
 }
 
-/// Rendered at the first hour after the golden instant at which the recipe makes sense.
+/// Rendered at the first minute after the golden instant at which the recipe makes sense.
 fn sample_of(entry: &Entry, route: &Route) -> Result<Rendered, RenderError> {
-    let at = |hours: i64| {
-        let input = RenderInput {
-            token: &GoldenToken,
-            facts: &route.facts,
-            time_ns: GOLDEN_TIME_NS + hours * 3_600_000_000_000,
-            seed: GOLDEN_SEED,
-            key: route.key.as_deref(),
-        };
-        render(&entry.recipe, &input)
+    let input = RenderInput {
+        token: &GoldenToken,
+        facts: &route.facts,
+        time_ns: sample_time_ns(&entry.recipe, &route.facts),
+        seed: GOLDEN_SEED,
+        key: route.key.as_deref(),
     };
-    let outside = |result: &Result<_, _>| matches!(result, Err(RenderError::OutsideHours { .. }));
-    (1..24).fold(at(0), |result, hours| if outside(&result) { at(hours) } else { result })
+    render(&entry.recipe, &input)
 }
 
 /// Asks a target whether these events may go there. Reads only, within `timeout`.

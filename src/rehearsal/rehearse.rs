@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dwell_injectors::catalogue::Entry;
-use dwell_injectors::lint::{GOLDEN_SEED, GOLDEN_TIME_NS, GoldenToken};
+use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken, sample_time_ns};
 use dwell_injectors::parse::{ParseHints, parse};
 use dwell_injectors::recipe::Recipe;
 use dwell_injectors::render::{RenderError, RenderInput, Rendered, TokenText, render};
@@ -89,24 +89,14 @@ pub fn parsed_events(
     Ok((rendered, events))
 }
 
-/// Renders at the first hour after the golden instant at which the recipe makes sense.
+/// Renders at the first minute after the golden instant at which the recipe makes sense.
 fn render_in_hours(
     recipe: &Recipe,
     token: &dyn TokenText,
     facts: &BTreeMap<String, String>,
 ) -> Result<Rendered, RenderError> {
-    let at = |hours: i64| {
-        let time_ns = GOLDEN_TIME_NS + hours * 3_600_000_000_000;
-        render(recipe, &RenderInput { token, facts, time_ns, seed: GOLDEN_SEED, key: None })
-    };
-    let mut result = at(0);
-    for hours in 1..24 {
-        if !matches!(result, Err(RenderError::OutsideHours { .. })) {
-            break;
-        }
-        result = at(hours);
-    }
-    result
+    let time_ns = sample_time_ns(recipe, facts);
+    render(recipe, &RenderInput { token, facts, time_ns, seed: GOLDEN_SEED, key: None })
 }
 
 /// Shows the events of each recipe to the rules about its log; correlations start afresh for each

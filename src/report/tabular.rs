@@ -46,14 +46,23 @@ impl<'a> CsvTable<'a> {
 
     pub(super) fn row(&mut self, row: &CanaryRow) -> std::io::Result<()> {
         self.empty = false;
-        self.writer.serialize(inert(row)).map_err(std::io::Error::from)
+        self.writer.serialize(inert(row)).map_err(io_error)
     }
 
     pub(super) fn end(mut self) -> std::io::Result<()> {
         if self.empty {
-            self.writer.write_record(HEADER).map_err(std::io::Error::from)?;
+            self.writer.write_record(HEADER).map_err(io_error)?;
         }
         self.writer.flush()
+    }
+}
+
+/// What the writer beneath said, of the same kind: the library's own conversion forgets it, and with it
+/// that a reader has merely gone away.
+fn io_error(error: csv::Error) -> std::io::Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => std::io::Error::other(format!("{other:?}")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `dwell run` from outside: a log file, a stand-in for a SIEM that copies lines into an alert file,
 //! and every way in which a campaign can go wrong.
 
+mod foretold;
 mod outage;
 mod starts;
 

@@ -233,3 +233,26 @@ fn the_schema_names_every_field_of_the_document() {
     assert!(value["misses"].as_array().is_some_and(|m| m.len() == 8));
     same_fields(&schema(), &schema(), &value);
 }
+
+/// A reader that has gone away.
+struct Gone;
+
+impl std::io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_csv_whose_reader_has_gone_says_that_it_has() {
+    let model = model(&[Route::new("many", &[Fate::Silent; 1_000])], "quickstart");
+    let mut gone = Gone;
+    let mut table = crate::report::tabular::CsvTable::new(&mut gone);
+    let row = model.canaries.first().expect("a canary");
+    let error = (0..1_000).find_map(|_| table.row(row).err()).expect("more than a buffer");
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}

@@ -1,0 +1,167 @@
+//! What keeps a planned canary back: quiet hours, caps, the recipe's own hours.
+//!
+//! One place says so, for the run at the canary's instant and for `check`, `--dry-run` and `probe`
+//! beforehand, so that what is foretold is what happens if the run begins now.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dwell_injectors::catalogue::Entry;
+use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken};
+use dwell_injectors::recipe::Recipe;
+use dwell_injectors::render::{RenderError, RenderInput, permitted};
+
+use super::outcome::Fold;
+use super::run::PlannedCanary;
+use crate::config::checked::{Config, Route};
+use crate::schedule::{CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps, OUTSIDE_HOURS};
+use crate::schedule::{QUIET_HOURS, QuietPlan};
+
+const DAY_NS: i64 = 86_400_000_000_000;
+const MINUTE_NS: i64 = 60_000_000_000;
+/// How far ahead the next permitted minute is looked for.
+const AHEAD_NS: i64 = 8 * DAY_NS;
+
+/// The limits of one route.
+#[derive(Clone)]
+pub struct Limits {
+    caps: Caps,
+    recipe: Arc<Recipe>,
+    facts: BTreeMap<String, String>,
+}
+
+impl Limits {
+    /// Of a route; the fold holds what earlier runs injected.
+    pub fn new(route: &Route, entry: &Entry, fold: &Fold, now_wall_ns: i64) -> Limits {
+        let earlier = fold.injected_since(&route.name, now_wall_ns.saturating_sub(DAY_NS));
+        Limits {
+            caps: Caps::new(route.cap_per_hour, route.cap_per_day, earlier),
+            recipe: Arc::clone(&entry.recipe),
+            facts: route.facts.clone(),
+        }
+    }
+
+    /// Why a canary that is due then is withdrawn. One that is not counts against the caps.
+    pub fn withheld(&mut self, quiet: &QuietPlan, due_wall_ns: i64) -> Option<String> {
+        if quiet.is_quiet(due_wall_ns) {
+            return Some(QUIET_HOURS.to_owned());
+        }
+        if let Some(reason) = self.outside_hours(due_wall_ns) {
+            return Some(reason);
+        }
+        match self.caps.admit(due_wall_ns) {
+            Ok(()) => None,
+            Err(CapRefusal::Hour) => Some(CAP_PER_HOUR.to_owned()),
+            Err(CapRefusal::Day) => Some(CAP_PER_DAY.to_owned()),
+        }
+    }
+
+    fn outside_hours(&self, wall_ns: i64) -> Option<String> {
+        self.recipe.hours?;
+        let input = RenderInput {
+            token: &GoldenToken,
+            facts: &self.facts,
+            time_ns: wall_ns,
+            seed: GOLDEN_SEED,
+            key: None,
+        };
+        match permitted(&self.recipe, &input) {
+            Err(error @ RenderError::OutsideHours { .. }) => {
+                Some(format!("{OUTSIDE_HOURS}: {error}"))
+            }
+            // Anything else that is wrong shows when it is rendered.
+            _ => None,
+        }
+    }
+
+    /// Where the recipe has hours of its own and `wall_ns` lies outside: the next minute that lies
+    /// within them and in no quiet hour; the inner `None` where a week holds none.
+    pub fn next_hours(&self, quiet: &QuietPlan, wall_ns: i64) -> Option<Option<i64>> {
+        self.outside_hours(wall_ns)?;
+        let first = wall_ns.div_euclid(MINUTE_NS).saturating_add(1).saturating_mul(MINUTE_NS);
+        let mut minutes = (first..wall_ns.saturating_add(AHEAD_NS)).step_by(MINUTE_NS as usize);
+        Some(minutes.find(|at| !quiet.is_quiet(*at) && self.outside_hours(*at).is_none()))
+    }
+}
+
+/// What would become of planned canaries if the run began at an instant.
+pub struct Foresight {
+    /// Parallel to the planned ones: why it is withheld, or `None` where it leaves.
+    pub withheld: Vec<Option<String>>,
+    /// Per route with hours of its own that are not now: when they begin next, if they ever do.
+    pub next_hours: Vec<(String, Option<i64>)>,
+}
+
+impl Foresight {
+    /// Looks ahead. `limits` is parallel to `names`; what it counts is counted on a copy.
+    pub fn new(
+        quiet: &QuietPlan,
+        routes: &[(&str, &Limits)],
+        planned: &[PlannedCanary],
+        begins_wall_ns: i64,
+    ) -> Foresight {
+        let mut limits: Vec<Limits> = routes.iter().map(|(_, limits)| (*limits).clone()).collect();
+        let withheld = planned
+            .iter()
+            .map(|canary| {
+                let due = begins_wall_ns.saturating_add_unsigned(canary.offset_ns);
+                limits.get_mut(canary.route as usize)?.withheld(quiet, due)
+            })
+            .collect();
+        let next_hours = routes
+            .iter()
+            .filter_map(|(name, limits)| {
+                Some(((*name).to_owned(), limits.next_hours(quiet, begins_wall_ns)?))
+            })
+            .collect();
+        Foresight { withheld, next_hours }
+    }
+
+    /// Number of those that leave.
+    pub fn leaving(&self) -> usize {
+        self.withheld.iter().filter(|reason| reason.is_none()).count()
+    }
+
+    /// Number of those withheld, by reason. Reasons of hours are one reason, whatever the minute.
+    pub fn reasons(&self) -> BTreeMap<&str, u64> {
+        let mut reasons = BTreeMap::new();
+        for reason in self.withheld.iter().flatten() {
+            let short = if reason.starts_with(OUTSIDE_HOURS) { OUTSIDE_HOURS } else { reason };
+            *reasons.entry(short).or_insert(0) += 1;
+        }
+        reasons
+    }
+
+    /// One line for each thing that keeps canaries back.
+    pub fn in_words(&self) -> Vec<String> {
+        let mut lines: Vec<String> = self
+            .reasons()
+            .into_iter()
+            .map(|(reason, n)| {
+                let canaries = if n == 1 { "canary" } else { "canaries" };
+                format!("{n} {canaries} would be withdrawn: {reason}")
+            })
+            .collect();
+        lines.extend(self.next_hours.iter().map(|(route, next)| match next {
+            Some(at) => {
+                let at = jiff::Timestamp::from_nanosecond(i128::from(*at)).unwrap_or_default();
+                format!("route {route}: it is outside the recipe's hours; they begin next at {at}")
+            }
+            None => format!(
+                "route {route}: it is outside the recipe's hours, and quiet hours cover the next ones"
+            ),
+        }));
+        lines
+    }
+}
+
+/// The user error of a verb that would inject while the kill switch is there.
+pub fn refuse_stopped(config: &Config) -> Result<(), crate::exit::Failure> {
+    if !config.campaign.kill_switch.exists() {
+        return Ok(());
+    }
+    Err(crate::exit::Failure::User(format!(
+        "the kill switch {} is there: nothing would be injected; `dwell stop --resume` takes it back",
+        config.campaign.kill_switch.display()
+    )))
+}

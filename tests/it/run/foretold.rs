@@ -1,0 +1,140 @@
+//! What `check`, `--dry-run` and `probe` say beforehand is what a run then does.
+
+use super::*;
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn all(output: &Output) -> String {
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    String::from_utf8(text).unwrap()
+}
+
+/// How many of the planned canaries leave, by `--dry-run` and by `check`; both must agree.
+fn leaving(site: &Site) -> u64 {
+    let dry = json(&site.dwell(&["run", "--dry-run", "--json"]));
+    let check = json(&site.dwell(&["check", "--json"]));
+    let leaving = dry["canaries"].as_array().unwrap().len() as u64;
+    assert_eq!(check["begun_now"]["leaving"], leaving, "{check:#}");
+    let withheld: u64 = check["begun_now"]["withheld"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|n| n.as_u64().unwrap())
+        .sum();
+    assert_eq!(dry["withheld"].as_array().unwrap().len() as u64, withheld, "{dry:#}");
+    leaving
+}
+
+#[test]
+fn quiet_hours_are_foretold() {
+    let quiet = "quiet_hours = [\"00:00-12:00\", \"12:00-00:00\"]";
+    let site = Site::new(&Setup { count: 3, window: "1s", more: quiet, ..Setup::default() });
+    assert_eq!(leaving(&site), 0);
+    for verb in [&["run", "--dry-run"][..], &["check"]] {
+        let said = all(&site.dwell(verb));
+        assert!(said.contains("3 canaries would be withdrawn: quiet hours"), "{said}");
+    }
+    let run = all(&site.dwell(&["run"]));
+    assert!(run.contains("3 canaries would be withdrawn: quiet hours"), "{run}");
+    assert!(!run.contains("; ;"), "{run}");
+    let probe = site.dwell(&["probe", "ssh"]);
+    assert_eq!(probe.status.code(), Some(2), "{}", all(&probe));
+    assert!(all(&probe).contains("nothing was injected"), "{}", all(&probe));
+}
+
+#[test]
+fn caps_that_earlier_runs_used_up_are_foretold() {
+    let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
+    site.edit("cap_per_hour = 1000", "cap_per_hour = 6");
+    let _siem = Siem::start(&site, Duration::ZERO);
+    assert_eq!(leaving(&site), 4);
+    site.dwell(&["run"]);
+    assert_eq!(leaving(&site), 2);
+    site.dwell(&["run"]);
+    assert_eq!(lines(&site.path("auth.log")), 6);
+    assert_eq!(leaving(&site), 0);
+    let said = all(&site.dwell(&["check"]));
+    assert!(said.contains("4 canaries would be withdrawn: cap per hour"), "{said}");
+}
+
+#[test]
+fn a_kill_switch_that_is_there_refuses_the_start() {
+    let site = Site::new(&Setup::default());
+    assert_eq!(site.dwell(&["stop"]).status.code(), Some(0));
+    let before = snapshot(site.folder.path());
+    for verb in [&["run"][..], &["probe", "ssh"]] {
+        let done = site.dwell(verb);
+        assert_eq!(done.status.code(), Some(2), "{}", all(&done));
+        assert!(all(&done).contains("`dwell stop --resume`"), "{}", all(&done));
+    }
+    assert_eq!(snapshot(site.folder.path()), before, "nothing was started");
+    assert_eq!(leaving(&site), 0);
+    for verb in [&["run", "--dry-run"][..], &["check"]] {
+        let done = site.dwell(verb);
+        assert_eq!(done.status.code(), Some(0));
+        assert!(all(&done).contains("the kill switch") && all(&done).contains("--resume"));
+    }
+    assert_eq!(site.dwell(&["stop", "--resume"]).status.code(), Some(0));
+    assert_eq!(leaving(&site), 12);
+}
+
+#[test]
+fn a_recipe_for_other_hours_says_when_they_begin() {
+    let site = Site::new(&Setup { count: 3, window: "1s", ..Setup::default() });
+    site.edit("fake-login/sshd-failed-password", "fake-login/windows-4624-odd-hours");
+    // A time zone in which it is about noon.
+    let hour = jiff::Timestamp::now().as_second() / 3_600 % 24;
+    let zone = format!("proof = \"written\"\nfacts = {{ time_zone = \"Etc/GMT{:+}\" }}", hour - 12);
+    site.edit("proof = \"written\"", &zone);
+    assert_eq!(leaving(&site), 0);
+    for verb in [&["run", "--dry-run"][..], &["check"], &["probe", "ssh"]] {
+        let done = site.dwell(verb);
+        let said = all(&done);
+        assert!(said.contains("outside the recipe's hours; they begin next at 20"), "{said}");
+        let code = if verb[0] == "probe" { 2 } else { 0 };
+        assert_eq!(done.status.code(), Some(code), "{said}");
+    }
+    assert!(!site.path("dwell.db").exists());
+}
+
+#[test]
+fn a_probe_answers_for_its_own_canary() {
+    let site = Site::new(&Setup { deadline: "1s", ..Setup::default() });
+    // No objective of a whole campaign bears on it.
+    site.edit("min_n = 1", "min_n = 30, confidence = 0.95");
+    let seen = |json: bool| {
+        let _siem = Siem::start(&site, Duration::ZERO);
+        let verb: &[&str] = if json { &["probe", "ssh", "--json"] } else { &["probe", "ssh"] };
+        site.dwell(verb)
+    };
+    let first = seen(false);
+    let said = all(&first);
+    assert_eq!(first.status.code(), Some(0), "{said}");
+    assert!(
+        said.contains("detected: detected after ") && said.contains("; deadline 1 s"),
+        "{said}"
+    );
+    assert!(said.contains("event 1 written: auth.log"), "{said}");
+    assert!(!said.contains("Written") && !said.contains("more canaries"), "{said}");
+    let second = site.dwell(&["probe", "ssh"]);
+    let said = all(&second);
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains("detected: missed, not seen; deadline 1 s"), "{said}");
+    assert!(said.contains("last stage delivered"), "{said}");
+    let third = seen(true);
+    assert_eq!(
+        third.status.code(),
+        Some(0),
+        "a miss before it is none of its own: {}",
+        all(&third)
+    );
+    let answer = json(&third);
+    assert_eq!(answer["expectations"][0]["outcome"], "detected", "{answer:#}");
+    assert!(answer["expectations"][0]["ttd"]["upper_ns"].as_u64().unwrap() > 0);
+    site.edit("path = \"auth.log\"", "path = \"absent.log\"");
+    let fourth = site.dwell(&["probe", "ssh"]);
+    assert_eq!(fourth.status.code(), Some(3), "{}", all(&fourth));
+    assert!(all(&fourth).contains("undelivered"), "{}", all(&fourth));
+}

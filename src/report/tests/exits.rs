@@ -1,7 +1,6 @@
 //! The exit code of a report: each row of the documented order, alone and against the next one.
 
 use super::ledger::{Fate, Route, model};
-use super::*;
 use crate::exit::Exit;
 
 /// A campaign in which each route gives one reason for a code.
@@ -21,11 +20,11 @@ fn each_code_wins_over_those_behind_it() {
     let missed = route("missed", 1.0, 1, &[Fate::Silent]);
     let late = route("late", 1.0, 1, &[Fate::Seen(30.0)]);
     let undelivered = route("undelivered", 0.1, 1, &[Fate::Seen(1.0), Fate::Rejected]);
-    assert_eq!(exit(&[met.clone()]), Exit::Met);
+    assert_eq!(exit(std::slice::from_ref(&met)), Exit::Met);
     for undecided in [&too_few, &unproven] {
         assert_eq!(exit(&[met.clone(), undecided.clone()]), Exit::Undecided);
         for one in [&missed, &late] {
-            assert_eq!(exit(&[one.clone()]), Exit::Missed);
+            assert_eq!(exit(std::slice::from_ref(one)), Exit::Missed);
             assert_eq!(exit(&[undecided.clone(), one.clone(), met.clone()]), Exit::Missed);
             assert_eq!(exit(&[one.clone(), undelivered.clone()]), Exit::Environment);
         }

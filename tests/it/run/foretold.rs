@@ -1,5 +1,7 @@
 //! What `check`, `--dry-run` and `probe` say beforehand is what a run then does.
 
+use dwell_injectors::stamp::{Clock, SystemClock};
+
 use super::*;
 
 fn json(output: &Output) -> serde_json::Value {
@@ -85,7 +87,7 @@ fn a_recipe_for_other_hours_says_when_they_begin() {
     let site = Site::new(&Setup { count: 3, window: "1s", ..Setup::default() });
     site.edit("fake-login/sshd-failed-password", "fake-login/windows-4624-odd-hours");
     // A time zone in which it is about noon.
-    let hour = jiff::Timestamp::now().as_second() / 3_600 % 24;
+    let hour = SystemClock::new().now().timestamp().as_second() / 3_600 % 24;
     let zone = format!("proof = \"written\"\nfacts = {{ time_zone = \"Etc/GMT{:+}\" }}", hour - 12);
     site.edit("proof = \"written\"", &zone);
     assert_eq!(leaving(&site), 0);

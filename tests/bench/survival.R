@@ -7,7 +7,7 @@ raw <- matrix(readBin(path, "raw", file.size(path)), nrow = 10)
 time <- as.vector(256^(0:7) %*% matrix(as.integer(raw[1:8, ]), nrow = 8))
 event <- as.integer(raw[9, ])
 y <- Surv(time, event)
-gc(verbose = FALSE)
+invisible(gc())
 seconds <- system.time(fit <- survfit(y ~ 1, conf.type = "log-log", timefix = FALSE), gcFirst = FALSE)["elapsed"]
 s <- fit$surv[fit$n.event > 0]
 cat(sprintf("%.17g", c(seconds, length(s), tail(s, 1), s[length(s) %/% 2 + 1])), "\n")

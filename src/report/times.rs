@@ -104,7 +104,7 @@ pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Len
             None => Method::KaplanMeier,
         },
         quantiles: QUANTILES.iter().map(|p| kaplan_meier(&curve, *p)).collect(),
-        curve: points(&curve),
+        curve: points(&curve, CONFIDENCE),
         extremes: extremes(decided, &sample.observations),
         mean: mean(&curve, followed_ns, deadline_ns),
         blocks: BlockReport::planned(block, blocks.len() as u32),
@@ -262,7 +262,7 @@ const STEPS: usize = 2_000;
 /// Steps at either end that are never left out.
 const ENDS: usize = 100;
 
-pub(super) fn points(curve: &Curve) -> Vec<CurvePoint> {
+pub(super) fn points(curve: &Curve, confidence: f64) -> Vec<CurvePoint> {
     let steps = curve.steps();
     let every = if steps.len() > STEPS { steps.len().div_ceil(STEPS - 2 * ENDS) } else { 1 };
     let kept =
@@ -272,7 +272,7 @@ pub(super) fn points(curve: &Curve) -> Vec<CurvePoint> {
         .enumerate()
         .filter(|(at, _)| kept(*at))
         .map(|(_, step)| {
-            let band = step.band(Band::LogLog, CONFIDENCE);
+            let band = step.band(Band::LogLog, confidence);
             CurvePoint {
                 time_ns: step.time_ns,
                 undetected: step.survival,

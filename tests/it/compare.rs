@@ -77,6 +77,31 @@ fn slower_more_missed_alike_and_too_few_have_their_codes() {
 }
 
 #[test]
+fn a_canary_counts_once_and_every_interval_has_the_confidence_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let side = |name: &str, ingested, k: u64| {
+        let canaries = exponential(&mut Draw(k), 200, (k as f64 * 200_000.0, 600.0), 60.0, 0.1);
+        Run::new(name, vec![Route { ingested, ..Route::new("ssh", canaries) }])
+    };
+    let runs = [side("a", true, 1), side("b", true, 2)];
+    synthetic::write(&folder.path().join("made.db"), Vec::new(), &runs);
+    let (_, model) = compared(folder.path(), &["a", "b"]);
+    assert_eq!(model["routes"].as_array().unwrap().len(), 2);
+    assert_eq!(model["overall_of"], serde_json::json!(["ssh / detected"]));
+    assert_eq!(model["overall"]["chi2"], model["routes"][1]["log_rank"]["chi2"]);
+    let (_, wide) = compared(folder.path(), &["a", "b", "--confidence", "0.99"]);
+    for end in ["left_out", "counted"] {
+        let lower = |m: &Value| m["routes"][1]["a"][end]["interval"]["lower"].as_f64().unwrap();
+        assert!(lower(&wide) < lower(&model), "{end}");
+    }
+    assert_ne!(wide["routes"][1]["a"]["median"], model["routes"][1]["a"]["median"]);
+    for option in ["--margin-ratio", "--margin-share", "--confidence"] {
+        let args = ["compare", "--ledger", "made.db", "a", "--trend", "week", option, "0.9"];
+        assert_eq!(dwell(folder.path(), &args).status.code(), Some(2), "{option}");
+    }
+}
+
+#[test]
 fn ranges_ledgers_and_filters_choose_the_canaries() {
     let folder = made(200, &[("q1", 60.0, 0.0), ("q2", 60.0, 0.0)]);
     let count = |selection: &str| {

@@ -41,15 +41,16 @@ pub struct Args {
     #[arg(long, value_enum, conflicts_with = "b")]
     pub trend: Option<Every>,
     /// Slower means: the ratio of medians is above this, by the lower end of its interval.
-    #[arg(long, default_value_t = 1.25)]
+    #[arg(long, default_value_t = 1.25, conflicts_with = "trend")]
     pub margin_ratio: f64,
     /// More missed means: the difference of shares not in time is above this, by its lower end.
-    #[arg(long, default_value_t = 0.05)]
+    #[arg(long, default_value_t = 0.05, conflicts_with = "trend")]
     pub margin_share: f64,
     /// Confidence of the intervals.
-    #[arg(long, default_value_t = 0.95)]
+    #[arg(long, default_value_t = 0.95, conflicts_with = "trend")]
     pub confidence: f64,
-    /// Canaries submitted within this time count together: at least one period of the rule.
+    /// Canaries submitted within this time count together: never less than the period of the
+    /// rule that is configured or that the detections show, or than a poll period.
     #[arg(long, default_value = "5m")]
     pub block: Span,
     /// Format: text, json, junit or html.

@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use super::model::{Comparison, Effect, Numbers, Pair, SideReport, Test};
 use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
+use crate::report::blocks::{self, FEWEST, Length};
 use crate::report::build::rfc3339;
 use crate::report::expectation::observation;
 use crate::report::model::{HONEST_LIMIT, Share};
+use crate::report::schedule;
 use crate::report::times::{needed, points};
 use crate::report::words::{duration, percent};
 use crate::stats::bootstrap::{Blocks, affordable, for_each_resample};
@@ -18,8 +20,6 @@ use crate::stats::survival::{Band, Curve, Observation, Quantile};
 
 /// Seed of the resampling: the same ledgers, the same comparison.
 pub(super) const SEED: u64 = 0x0d_3e11;
-/// Fewer blocks than this on a side carry no interval.
-const FEWEST_BLOCKS: usize = 10;
 
 /// One side: an assessment reduced to the canaries that were asked for.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub(super) struct Sample<'a> {
     pub submitted: Vec<i64>,
     pub observations: Vec<Observation>,
     pub cut: i64,
+    /// How long a block of submission time is at least.
+    pub block: Length,
 }
 
 /// Every expectation of a side.
@@ -65,7 +67,9 @@ pub(super) fn samples(assessment: &Assessment) -> Vec<Sample<'_>> {
             let (submitted, observations) =
                 decided.iter().filter_map(|(c, v)| Some((c.submitted, observation(c, v)?))).unzip();
             let cut = assessment.cut;
-            samples.push(Sample { route, plan, decided, submitted, observations, cut });
+            let found = schedule::find(&decided);
+            let block = blocks::length(plan, &assessment.watchers, found.as_ref());
+            samples.push(Sample { route, plan, decided, submitted, observations, cut, block });
         }
     }
     samples
@@ -76,11 +80,17 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
     let (left, right) = (samples(&a.assessment), samples(&b.assessment));
     let key = |s: &Sample<'_>| (s.route.plan.name.clone(), s.plan.name.clone());
     let mut routes = Vec::new();
-    let mut strata = Vec::new();
+    let mut strata: Vec<(&Sample<'_>, Vec<Vec<Observation>>)> = Vec::new();
     let mut warnings = of_campaigns(&a.assessment, &b.assessment);
     for one in &left {
         let Some(other) = right.iter().find(|s| key(s) == key(one)) else { continue };
-        strata.push(vec![one.observations.clone(), other.observations.clone()]);
+        let groups = || vec![one.observations.clone(), other.observations.clone()];
+        // One expectation a route, its latest stage: a canary counts once.
+        match strata.iter_mut().find(|(s, _)| s.route.plan.name == one.route.plan.name) {
+            Some(known) if one.plan.stage > known.0.plan.stage => *known = (one, groups()),
+            Some(_) => {}
+            None => strata.push((one, groups())),
+        }
         warnings.extend(of_routes(one, other, (&a.assessment, &b.assessment)));
         routes.push(pair(one, other, margins));
     }
@@ -93,6 +103,9 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
             .collect::<Vec<_>>()
     };
     let test = |t: crate::stats::logrank::LogRank| Test { chi2: t.chi2, p: t.p, p_holm: t.p };
+    let overall_of =
+        strata.iter().map(|(s, _)| format!("{} / {}", s.route.plan.name, s.plan.name)).collect();
+    let strata: Vec<Vec<Vec<Observation>>> = strata.into_iter().map(|s| s.1).collect();
     let mut model = Comparison {
         format: "dwell-compare/1".to_owned(),
         a: side(a),
@@ -101,6 +114,7 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
         margin_share: margins.share,
         confidence: margins.confidence,
         overall: logrank(&strata, Weight::LogRank).map(test),
+        overall_of,
         unpaired: [unpaired(&left, &right, "A"), unpaired(&right, &left, "B")].concat(),
         routes,
         warnings,
@@ -139,15 +153,15 @@ fn pair(a: &Sample<'_>, b: &Sample<'_>, margins: &Margins) -> Pair {
         .min()
         .unwrap_or(0);
     let within = a.plan.deadline_ns.min(b.plan.deadline_ns);
-    let (left, right) = (numbers(a, until, within), numbers(b, until, within));
+    let of = |s: &Sample<'_>| numbers(s, until, within, margins.confidence);
+    let (left, right) = (of(a), of(b));
+    let asked = Length { ns: margins.block_ns, why: "--block".to_owned() };
+    let block = asked.or_longer(a.block.clone()).or_longer(b.block.clone());
     let groups = vec![vec![a.observations.clone(), b.observations.clone()]];
     let log_rank =
         logrank(&groups, Weight::LogRank).map(|t| Test { chi2: t.chi2, p: t.p, p_holm: t.p });
     let missed = |s: &Share| (s.n - s.x, s.n);
-    let both = (
-        Blocks::by_time(&a.submitted, margins.block_ns),
-        Blocks::by_time(&b.submitted, margins.block_ns),
-    );
+    let both = (Blocks::by_time(&a.submitted, block.ns), Blocks::by_time(&b.submitted, block.ns));
     let effects = effects(a, b, &both, until, margins.confidence);
     let confidence = margins.confidence;
     Pair {
@@ -159,6 +173,8 @@ fn pair(a: &Sample<'_>, b: &Sample<'_>, margins: &Margins) -> Pair {
         mean_difference_ns: effects.as_ref().map(|e| e.difference),
         mean_ratio: effects.as_ref().map(|e| e.mean_ratio),
         median_ratio: effects.as_ref().map(|e| e.median_ratio),
+        block_ns: block.ns,
+        block_why: block.why,
         blocks: (both.0.len() as u32, both.1.len() as u32),
         resamples: effects.as_ref().map_or(0, |e| e.resamples),
         within_ns: within,
@@ -173,7 +189,7 @@ fn pair(a: &Sample<'_>, b: &Sample<'_>, margins: &Margins) -> Pair {
 }
 
 /// Shares within a common time, so that two deadlines do not make a difference of their own.
-pub(super) fn shares(sample: &Sample<'_>, within: u64) -> (Share, Share) {
+pub(super) fn shares(sample: &Sample<'_>, within: u64, confidence: f64) -> (Share, Share) {
     let latest = sample.cut.saturating_sub_unsigned(sample.plan.deadline_ns);
     let (mut x, mut n, mut sure_x, mut sure_n) = (0, 0, 0, 0);
     for (canary, verdict) in sample.decided.iter().filter(|(c, _)| c.submitted <= latest) {
@@ -187,30 +203,30 @@ pub(super) fn shares(sample: &Sample<'_>, within: u64) -> (Share, Share) {
         sure_n += u64::from(sure);
         sure_x += u64::from(sure && in_time);
     }
-    let share = |x, n| Share { x, n, interval: clopper_pearson(x, n, 0.95) };
+    let share = |x, n| Share { x, n, interval: clopper_pearson(x, n, confidence) };
     (share(sure_x, sure_n), share(x, n))
 }
 
-fn numbers(sample: &Sample<'_>, until: u64, within: u64) -> Numbers {
+fn numbers(sample: &Sample<'_>, until: u64, within: u64, confidence: f64) -> Numbers {
     let curve = Curve::fit(&sample.observations);
     let (mean_ns, mean_se_ns) = curve.restricted_mean(until);
-    let (left_out, counted) = shares(sample, within);
+    let (left_out, counted) = shares(sample, within, confidence);
     Numbers {
         n: curve.subjects(),
         events: curve.events(),
         followed_ns: sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0),
-        median: median(&curve),
+        median: median(&curve, confidence),
         mean_ns,
         mean_se_ns,
         left_out,
         counted,
-        curve: points(&curve),
+        curve: points(&curve, confidence),
     }
 }
 
 /// The median with its interval; refused where so few canaries carry none.
-pub(super) fn median(curve: &Curve) -> Option<Quantile> {
-    (curve.subjects() >= needed(0.5)).then(|| curve.quantile(0.5, Band::LogLog, 0.95))
+pub(super) fn median(curve: &Curve, confidence: f64) -> Option<Quantile> {
+    (curve.subjects() >= needed(0.5)).then(|| curve.quantile(0.5, Band::LogLog, confidence))
 }
 
 struct Effects {
@@ -235,7 +251,7 @@ fn effects(
     until: u64,
     confidence: f64,
 ) -> Option<Effects> {
-    if blocks.0.len().min(blocks.1.len()) < FEWEST_BLOCKS {
+    if blocks.0.len().min(blocks.1.len()) < FEWEST {
         return None;
     }
     let resamples = affordable(a.observations.len() + b.observations.len())?;
@@ -324,8 +340,12 @@ fn judge(pair: &mut Pair, margins: &Margins) {
             margins.ratio
         ),
         None => format!(
-            "{} and {} blocks of submission time carry no interval",
-            pair.blocks.0, pair.blocks.1
+            "{} and {} blocks of submission time of {} ({}) carry no interval: {FEWEST} on each side are \
+             needed, by sending over a longer time; `--block` states a length",
+            pair.blocks.0,
+            pair.blocks.1,
+            duration(pair.block_ns),
+            pair.block_why
         ),
     };
     let share = match pair.missed_counted {

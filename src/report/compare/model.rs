@@ -23,8 +23,10 @@ pub struct Comparison {
     pub margin_share: f64,
     /// Confidence of every interval.
     pub confidence: f64,
-    /// Log-rank test over all routes, stratified by route and expectation.
+    /// Log-rank test over all routes, stratified: each canary counts once.
     pub overall: Option<Test>,
+    /// Its strata: of each route the expectation of the latest stage that is on both sides.
+    pub overall_of: Vec<String>,
     /// Routes and expectations that are in both.
     pub routes: Vec<Pair>,
     /// Routes and expectations that are in one of them only.
@@ -99,6 +101,10 @@ pub struct Pair {
     pub mean_ratio: Option<Effect>,
     /// Ratio of medians.
     pub median_ratio: Option<Effect>,
+    /// Length of a block of submission time: what was asked for, or the longer of both sides, nanoseconds.
+    pub block_ns: u64,
+    /// Why that long.
+    pub block_why: String,
     /// Blocks of submission time on each side.
     pub blocks: (u32, u32),
     /// Resamples of the bootstrap.
@@ -126,7 +132,7 @@ pub struct Numbers {
     pub events: u64,
     /// Longest time followed, nanoseconds.
     pub followed_ns: u64,
-    /// Median with its log-log interval (95 %).
+    /// Median with its log-log interval.
     pub median: Option<Quantile>,
     /// Restricted mean, nanoseconds.
     pub mean_ns: f64,

@@ -4,7 +4,7 @@ use super::model::{Comparison, Numbers, SideReport};
 use super::trend::{Point, Trend};
 use crate::report::escape::terminal as safe;
 use crate::report::text::{Page, share};
-use crate::report::words::duration;
+use crate::report::words::{duration, percent};
 
 /// Renders a comparison.
 pub(super) fn render(model: &Comparison, width: u16) -> String {
@@ -12,12 +12,15 @@ pub(super) fn render(model: &Comparison, width: u16) -> String {
     for (name, side) in [("A", &model.a), ("B", &model.b)] {
         page.line(0, &of_side(name, side));
     }
+    page.line(0, &format!("Intervals: {} confidence", percent(model.confidence)));
     page.gap();
     model.verdict.iter().for_each(|sentence| page.line(0, &safe(sentence)));
     if let Some(test) = &model.overall {
         let words = format!(
-            "Log-rank over all routes, stratified: chi-square {:.2}, p = {:.4}",
-            test.chi2, test.p
+            "Log-rank over all routes, one expectation each ({}): chi-square {:.2}, p = {:.4}",
+            safe(&model.overall_of.join(", ")),
+            test.chi2,
+            test.p
         );
         page.line(0, &words);
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::build::{SEED, Sample, Side, known_until, median, samples, shares};
 use crate::exit::Exit;
 use crate::report::build::rfc3339;
+use crate::report::expectation::CONFIDENCE;
 use crate::report::model::{HONEST_LIMIT, Share};
 use crate::report::observation;
 use crate::report::words::duration;
@@ -139,6 +140,7 @@ fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> Tr
                 submitted: Vec::new(),
                 observations: Vec::new(),
                 cut: sample.cut,
+                block: sample.block.clone(),
             });
             order.len() - 1
         });
@@ -149,14 +151,14 @@ fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> Tr
         .into_iter()
         .zip(&groups)
         .map(|(label, group)| Point {
-            in_time: Some(shares(group, sample.plan.deadline_ns).1),
+            in_time: Some(shares(group, sample.plan.deadline_ns, CONFIDENCE).1),
             ..point(label, &group.observations, until)
         })
         .collect();
     let mut series: Vec<(i64, Observation)> =
         sample.submitted.iter().copied().zip(sample.observations.iter().copied()).collect();
     series.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
-    let change = change_point(&series, block_ns, PERMUTATIONS, SEED);
+    let change = change_point(&series, block_ns.max(sample.block.ns), PERMUTATIONS, SEED);
     let sides = change.map(|c| {
         let times = |part: &[(i64, Observation)]| part.iter().map(|s| s.1).collect::<Vec<_>>();
         let (before, after) = series.split_at(c.before);
@@ -202,7 +204,7 @@ fn point(label: String, observations: &[Observation], until: u64) -> Point {
         label,
         n: curve.subjects(),
         events: curve.events(),
-        median: median(&curve),
+        median: median(&curve, CONFIDENCE),
         mean_ns: mean.map(|m| m.0),
         mean_se_ns: mean.map(|m| m.1),
         in_time: None,

@@ -173,6 +173,9 @@ fn pair(a: &Sample<'_>, b: &Sample<'_>, margins: &Margins) -> Pair {
         mean_difference_ns: effects.as_ref().map(|e| e.difference),
         mean_ratio: effects.as_ref().map(|e| e.mean_ratio),
         median_ratio: effects.as_ref().map(|e| e.median_ratio),
+        upper_ends: [a, b]
+            .iter()
+            .any(|s| s.decided.iter().any(|(_, v)| v.ttd.is_some() && v.polled)),
         block_ns: block.ns,
         block_why: block.why,
         blocks: (both.0.len() as u32, both.1.len() as u32),
@@ -359,7 +362,11 @@ fn judge(pair: &mut Pair, margins: &Margins) {
         ),
         None => "none old enough to be judged on a side".to_owned(),
     };
-    pair.words = format!("{speed}; {share}");
+    let polled = match pair.upper_ends {
+        true => "; polled times enter with their upper ends, on both sides",
+        false => "",
+    };
+    pair.words = format!("{speed}; {share}{polled}");
 }
 
 /// A difference of shares in percentage points.

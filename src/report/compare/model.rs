@@ -101,6 +101,8 @@ pub struct Pair {
     pub mean_ratio: Option<Effect>,
     /// Ratio of medians.
     pub median_ratio: Option<Effect>,
+    /// Times of a side were polled: they enter with their upper ends, on both sides.
+    pub upper_ends: bool,
     /// Length of a block of submission time: what was asked for, or the longer of both sides, nanoseconds.
     pub block_ns: u64,
     /// Why that long.

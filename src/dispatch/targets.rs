@@ -115,6 +115,8 @@ mod tests {
     fn every_distinct_recipe_is_sampled_with_all_its_events() {
         let folder = tempfile::tempdir().unwrap();
         let text = std::fs::read_to_string("configs/quickstart.toml").unwrap();
+        let key = dwell_injectors::token::KeyRing::with_fixed_key([7; 32]);
+        key.create(&folder.path().join("dwell.key")).unwrap();
         let path = folder.path().join("dwell.toml");
         std::fs::write(&path, text).unwrap();
         let config = crate::config::load(&path).unwrap();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::recipe::{MAX_SOURCE, Recipe, RecipeError, suggest};
+use crate::recipe::{MAX_SOURCE, Recipe, RecipeError};
 
 /// Name below `recipes/` and content of every embedded file.
 static EMBEDDED: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/recipes.rs"));
@@ -129,9 +129,12 @@ impl Catalogue {
         self.entries.get(id)
     }
 
-    /// The id nearest to a mistyped one.
+    /// The id nearest to a mistyped one, if a few letters make the difference. All ids of a family
+    /// begin alike, which makes none of them near.
     pub fn suggest(&self, id: &str) -> Option<&str> {
-        suggest(id, self.entries.keys().map(String::as_str))
+        let distance = |known: &str| strsim::damerau_levenshtein(id, known);
+        let near = self.entries.keys().map(|known| (distance(known), known.as_str())).min();
+        near.filter(|(letters, known)| *letters <= 1 + known.len() / 6).map(|(_, known)| known)
     }
 
     /// All recipes, by id.

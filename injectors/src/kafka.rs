@@ -28,6 +28,15 @@ use crate::kafka_settings::{KafkaProperties, KafkaSettings};
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::stamp::{Clock, Stamp};
 
+/// What the library says against a property, if anything. Builds a configuration and nothing else.
+pub(crate) fn refuses(name: &str, value: &str) -> Option<String> {
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => None,
+        Err(KafkaError::ClientConfig(_, why, _, _)) => Some(why),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// How long one look for a delivery report takes.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long the library may take to say why it has no answer.

@@ -235,13 +235,23 @@ pub fn connection_properties(
             ));
         }
     }
+    let mut properties = further_properties(further)?;
+    properties.set("bootstrap.servers", brokers.join(","));
+    properties.secure(security, brokers)?;
+    Ok(properties)
+}
+
+/// The user's further properties, each one known to the library and with a value that it takes.
+pub fn further_properties(
+    further: &BTreeMap<String, String>,
+) -> Result<KafkaProperties, BuildError> {
     let mut properties = KafkaProperties::default();
     for (name, value) in further {
         let lower = name.to_ascii_lowercase();
         if RESERVED.contains(&lower.as_str()) {
             return Err(BuildError::setting(
                 "properties",
-                format!("{name} may not be set here; use the injector's own settings"),
+                format!("{name} may not be set here; use the settings beside `properties`"),
             ));
         }
         if ["password", "secret", "key.pem", "jaas", "token"]
@@ -253,11 +263,25 @@ pub fn connection_properties(
                 format!("{name} would be a literal secret; use `security` with a reference to it"),
             ));
         }
+        if let Some(why) = refused(name, value) {
+            return Err(BuildError::setting(
+                "properties",
+                format!("{name}: {why}; see librdkafka's list of properties"),
+            ));
+        }
         properties.set(name, value);
     }
-    properties.set("bootstrap.servers", brokers.join(","));
-    properties.secure(security, brokers)?;
     Ok(properties)
+}
+
+#[cfg(feature = "kafka")]
+fn refused(name: &str, value: &str) -> Option<String> {
+    crate::kafka::refuses(name, value)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn refused(_: &str, _: &str) -> Option<String> {
+    None
 }
 
 impl KafkaProperties {

@@ -15,7 +15,8 @@ use crate::exit::{Exit, Failure};
 /// Arguments of `dwell detector`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Read the configuration, say whether it is sound, and start nothing.
+    /// Read the configuration and the rules that it names, say whether they are sound, and start
+    /// nothing.
     #[arg(long)]
     pub check: bool,
     /// End when standard input does: a detector that a program started does not outlive it.
@@ -27,7 +28,9 @@ pub struct Args {
 /// bound address of its search API.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let settings = Settings::load(&global.config)?;
+    let clock = Arc::new(SystemClock::new());
     if args.check {
+        crate::detector::check(&settings, clock)?;
         eprintln!("{}: sound", global.config.display());
         return Ok(Exit::Met);
     }
@@ -36,7 +39,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     if args.with_stdin {
         stop_with_stdin(&stop)?;
     }
-    crate::detector::run(&settings, Arc::new(SystemClock::new()), &stop, |ready| {
+    crate::detector::run(&settings, clock, &stop, |ready| {
         let line = serde_json::to_string(ready).unwrap_or_default();
         // A closed stdout must not end a detector that works.
         let _ = writeln!(std::io::stdout(), "{line}");

@@ -380,6 +380,9 @@ fn injectors(f: &mut Findings<'_>, folder: &Path) -> BTreeMap<String, Injector> 
                 other => f.at(&path, other.to_string(), "use another transport"),
             }
         }
+        if let InjectorSettings::File(file) = &settings {
+            paths::written_file(f, &format!("{path}.path"), &file.path);
+        }
         if found.insert(name.clone(), Injector { settings, written }).is_some() {
             duplicate(f, &path, "injector", &name);
         }
@@ -426,6 +429,9 @@ fn watchers(f: &mut Findings<'_>, folder: &Path, dialects: &Dialects) -> BTreeMa
                 Ok(_) => (problem, help),
             };
             f.at(&place(f, &path, error.field), problem, help);
+        }
+        if let WatcherSettings::File { path: file, .. } = &settings {
+            paths::read_file(f, &format!("{path}.path"), file);
         }
         if common.clock.is_some() && common.max_offset.is_some() {
             let help = "keep `clock` for the same machine, `max_offset` for another";

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::fs::{FileType, major, minor};
 use toml::Value;
 
 use super::problem::Findings;
@@ -31,6 +32,34 @@ pub(super) fn anchor(value: &Value, folder: &Path) -> Value {
         }
         Value::Array(array) => Value::Array(array.iter().map(|v| anchor(v, folder)).collect()),
         other => other.clone(),
+    }
+}
+
+/// Notes a log that can take no line: a folder, or a device that keeps nothing.
+pub(super) fn written_file(findings: &mut Findings<'_>, field: &str, path: &Path) {
+    let help = "name the file that the collector reads";
+    let Ok(stat) = rustix::fs::stat(path) else { return };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {
+            findings.at(field, format!("{} is a folder", path.display()), help);
+        }
+        FileType::CharacterDevice => {
+            // The memory devices: null and zero throw away, full refuses.
+            let what = match (major(stat.st_rdev), minor(stat.st_rdev)) {
+                (1, 3 | 5) => "throws away what is written",
+                (1, 7) => "refuses every write",
+                _ => return,
+            };
+            findings.at(field, format!("{} {what}", path.display()), help);
+        }
+        _ => {}
+    }
+}
+
+/// Notes a source that has no lines.
+pub(super) fn read_file(findings: &mut Findings<'_>, field: &str, path: &Path) {
+    if path.is_dir() {
+        findings.at(field, format!("{} is a folder", path.display()), "name the file in it");
     }
 }
 

@@ -105,6 +105,31 @@ fn walk(findings: &mut Findings<'_>, path: &str, key: &str, value: &Value) {
     }
 }
 
+/// No path, name or message takes a NUL, and what a system makes of one is its own.
+pub(super) fn refuse_nul(findings: &mut Findings<'_>) {
+    let table = Value::Table(findings.source.table.clone());
+    nul(findings, "", &table);
+}
+
+fn nul(findings: &mut Findings<'_>, path: &str, value: &Value) {
+    match value {
+        Value::Table(table) => {
+            for (name, child) in table {
+                nul(findings, &join(path, name), child);
+            }
+        }
+        Value::Array(array) => {
+            for (index, child) in array.iter().enumerate() {
+                nul(findings, &format!("{path}[{index}]"), child);
+            }
+        }
+        Value::String(text) if text.contains('\0') => {
+            findings.at(path, "holds a NUL character", "take it out");
+        }
+        _ => {}
+    }
+}
+
 fn literal(findings: &mut Findings<'_>, path: &str, key: &str, text: &str) {
     // `value` of an HTTP header is a secret reference by its type; any text there is literal.
     let header = key == "value" && path.contains(".auth.");

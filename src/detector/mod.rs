@@ -70,6 +70,11 @@ pub struct Ready {
     pub pid: u32,
 }
 
+/// Loads what the settings name: rules, recipes and parsers. Opens nothing.
+pub fn check(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), DetectorError> {
+    Engine::new(settings, clock, Truth::open(None)?).map(drop)
+}
+
 /// Runs the detector until `stop` is set. `ready` is called once every source has taken its
 /// starting position and the API answers.
 pub fn run(

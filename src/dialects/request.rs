@@ -264,6 +264,21 @@ impl Request {
         })
     }
 
+    /// Refuses vars with which the path would lead elsewhere: URLs resolve `..` before they are asked.
+    pub fn check_path(&self, vars: &BTreeMap<String, String>) -> Result<(), String> {
+        let wanted = Wanted { vars: vars.clone(), ..Wanted::default() };
+        let ask = self.ask(&wanted, &Page::default()).map_err(|e| e.to_string())?;
+        let climbs = |segment: &str| {
+            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+            plain == "." || plain == ".."
+        };
+        // What URLs take for a slash.
+        if ask.path.split(['/', '\\']).any(climbs) {
+            return Err(format!("{:?} climbs out of its path; write names alone", ask.path));
+        }
+        Ok(())
+    }
+
     fn context(&self, wanted: &Wanted, page: &Page) -> minijinja::Value {
         let mut vars = self.vars.clone();
         vars.extend(wanted.vars.clone());
@@ -404,6 +419,20 @@ mod tests {
         let search = request("opensearch");
         let (_, next) = search.answer(&Page::default(), br#"{"hits":{"hits":[{}]}}"#).unwrap();
         assert_eq!(next, None);
+    }
+
+    #[test]
+    fn no_var_leads_the_path_elsewhere() {
+        let path = |index: &str| {
+            let vars = [("index".to_owned(), index.to_owned())];
+            request("opensearch").check_path(&vars.into())
+        };
+        for fine in ["logs-*", "a,b", ".ds-logs..x", "%3Clogs-%7Bnow%2Fd%7D%3E", "..."] {
+            assert!(path(fine).is_ok(), "{fine}");
+        }
+        for elsewhere in ["../_cluster/settings", "a/../..", "%2E%2e/x", "..\\x", ".", ".."] {
+            assert!(path(elsewhere).unwrap_err().contains("climbs"), "{elsewhere}");
+        }
     }
 
     /// Ties over shards are repeated, never skipped, and offsets play no part.

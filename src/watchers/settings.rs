@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dwell_injectors::kafka_settings::KafkaSecurity;
+use dwell_injectors::kafka_settings::{KafkaSecurity, further_properties};
+use dwell_injectors::registry::BuildError;
 use dwell_injectors::secret::SecretRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -242,10 +243,18 @@ impl WatcherSettings {
             .map_err(|e| SettingsError::new("dialect", e.to_string()))?;
         match self {
             WatcherSettings::File { path, .. } => check_path(path),
-            WatcherSettings::Kafka { brokers, topic, .. } => check_topic(brokers, topic),
+            WatcherSettings::Kafka { brokers, topic, properties, .. } => {
+                check_topic(brokers, topic)?;
+                check_properties(properties)
+            }
             WatcherSettings::Webhook { listen, path, auth, tls, behind_proxy, .. } => {
                 if !path.starts_with('/') {
                     return Err(SettingsError::new("path", "it starts with a slash, like \"/\""));
+                }
+                if listen.port() == 0 {
+                    let reason = "port 0 is another one at each start, which no product could post \
+                                  to; name a port";
+                    return Err(SettingsError::new("listen", reason));
                 }
                 check_exposure(listen, auth, tls.is_some() || *behind_proxy)
             }
@@ -292,6 +301,13 @@ fn check_topic(brokers: &[String], topic: &str) -> Result<(), SettingsError> {
         return Err(SettingsError::new("topic", reason));
     }
     Ok(())
+}
+
+fn check_properties(properties: &BTreeMap<String, String>) -> Result<(), SettingsError> {
+    further_properties(properties).map(drop).map_err(|error| match error {
+        BuildError::Setting { field, problem } => SettingsError::new(field, problem),
+        other => SettingsError::new("properties", other.to_string()),
+    })
 }
 
 fn has_port(broker: &str) -> bool {
@@ -359,10 +375,10 @@ fn check_vars(
     let missing = request.needed.iter().find(|name| {
         vars.get(*name).or_else(|| request.vars.get(*name)).is_none_or(String::is_empty)
     });
-    match missing {
-        Some(name) => Err(SettingsError::new("vars", format!("set vars.{name}"))),
-        None => Ok(()),
+    if let Some(name) = missing {
+        return Err(SettingsError::new("vars", format!("set vars.{name}")));
     }
+    request.check_path(vars).map_err(|reason| SettingsError::new("vars", reason))
 }
 
 #[cfg(test)]

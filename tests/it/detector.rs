@@ -222,3 +222,44 @@ fn a_configuration_with_a_mistake_starts_nothing() {
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(told.contains("sede") && told.contains("line 2"), "{told}");
 }
+
+/// What the start would refuse, the check refuses in the same words.
+#[test]
+fn a_check_loads_the_rules_and_recipes_that_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("detector.toml");
+    std::fs::write(folder.path().join("broken.yml"), "title: broken\n").unwrap();
+    let told = |rules: &str| {
+        let settings = format!(
+            "[[source]]\nname = \"s\"\ninput = {{ type = \"file\", path = \"in.log\" }}\nparsers = [\"windows\"]\n\
+             [[outlet]]\nname = \"o\"\nto = {{ type = \"file\", path = \"out.json\" }}\n\
+             [[rule]]\nname = \"r\"\nrules = {rules}\nevery = \"1s\"\nlookback = \"1m\"\noutlets = [\"o\"]\n"
+        );
+        std::fs::write(&file, settings).unwrap();
+        let run = |more: &[&str]| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
+            let output = command.args(["detector", "-c"]).arg(&file).args(more).output().unwrap();
+            let text = String::from_utf8(output.stderr).unwrap();
+            (output.status.code(), text.lines().last().unwrap_or_default().to_owned())
+        };
+        let checked = run(&["--check"]);
+        if checked.0 != Some(0) {
+            assert_eq!(checked, run(&[]), "check and start differ");
+        }
+        checked
+    };
+    let sound = told("{ type = \"recipe\", id = \"fake-login/windows-4625-spray\" }");
+    assert_eq!(sound.0, Some(0), "{}", sound.1);
+    let unknown = told("{ type = \"recipe\", id = \"fake-login/nope\" }");
+    assert_eq!(unknown.0, Some(2), "{}", unknown.1);
+    assert!(unknown.1.contains("recipe \"fake-login/nope\" is unknown"), "{}", unknown.1);
+    assert!(!unknown.1.contains("did you mean"), "nothing is near: {}", unknown.1);
+    let typing = told("{ type = \"recipe\", id = \"fake-login/windows-4652-spray\" }");
+    assert!(typing.1.contains("did you mean \"fake-login/windows-4625-spray\"?"), "{}", typing.1);
+    for files in ["broken.yml", "none.yml"] {
+        let refused = told(&format!("{{ type = \"files\", paths = [\"{files}\"] }}"));
+        assert_eq!(refused.0, Some(2), "{files}: {}", refused.1);
+        assert!(refused.1.contains("rule r: "), "{files}: {}", refused.1);
+    }
+    assert!(!folder.path().join("out.json").exists(), "a check leaves nothing behind");
+}

@@ -4,6 +4,7 @@
 
 mod broken;
 mod calibrate;
+mod check;
 mod compare;
 mod configs;
 mod demo;

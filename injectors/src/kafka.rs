@@ -14,6 +14,7 @@
 //! - `check` commits no offset and joins no group.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub(crate) fn refuses(name: &str, value: &str) -> Option<String> {
     }
 }
 
+/// How long brokers that are all down are waited for where nothing hangs on it.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one look for a delivery report takes.
 const LOOK: Duration = Duration::from_millis(1);
 /// How long the library may take to say why it has no answer.
@@ -72,11 +75,18 @@ pub(crate) struct Reports {
     clock: Arc<dyn Clock>,
     report: Mutex<Option<Report>>,
     complaint: Mutex<Option<(Code, String)>>,
+    /// The library has found every broker down.
+    all_down: AtomicBool,
 }
 
 impl Reports {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Reports {
-        Reports { clock, report: Mutex::new(None), complaint: Mutex::new(None) }
+        Reports {
+            clock,
+            report: Mutex::new(None),
+            complaint: Mutex::new(None),
+            all_down: AtomicBool::new(false),
+        }
     }
 
     fn take(&self, id: usize) -> Option<Report> {
@@ -96,6 +106,7 @@ impl ClientContext for Reports {
 
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+        self.all_down.fetch_or(code == Code::AllBrokersDown, Ordering::Relaxed);
         let mut slot = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
         // That all are down says less than why each of them is.
         if code != Code::AllBrokersDown || slot.is_none() {
@@ -137,7 +148,13 @@ impl KafkaInjector {
     }
 
     /// The producer, built and proven against the topic's metadata when there is none.
-    fn producer(&mut self, timeout: Duration, deadline: Instant) -> Result<(), InjectError> {
+    /// Brokers that are down may come back while an event waits; `hasty` does not wait for them.
+    fn producer(
+        &mut self,
+        timeout: Duration,
+        deadline: Instant,
+        hasty: bool,
+    ) -> Result<(), InjectError> {
         if self.producer.is_some() {
             return Ok(());
         }
@@ -149,8 +166,18 @@ impl KafkaInjector {
         let producer: BaseProducer<Reports> = config
             .create_with_context(Reports::new(Arc::clone(&self.clock)))
             .map_err(|error| InjectError::ours(format!("cannot start a producer: {error}")))?;
-        let left = deadline.saturating_duration_since(Instant::now());
-        match producer.client().fetch_metadata(Some(&self.settings.topic), left.mul_f64(0.8)) {
+        let limit = deadline.saturating_duration_since(Instant::now()).mul_f64(0.8);
+        let ask = |limit| producer.client().fetch_metadata(Some(&self.settings.topic), limit);
+        let first = if hasty { limit.min(PATIENCE) } else { limit };
+        let answer = ask(first).or_else(|error| {
+            reason(&producer, deadline);
+            let left = limit.saturating_sub(first);
+            if left.is_zero() || producer.context().all_down.load(Ordering::Relaxed) {
+                return Err(error);
+            }
+            ask(left)
+        });
+        match answer {
             Ok(metadata) => self.accept_topic(&metadata)?,
             Err(error) => {
                 let complaint = reason(&producer, deadline);
@@ -160,7 +187,8 @@ impl KafkaInjector {
                     None => (error.rdkafka_error_code(), error.to_string()),
                 };
                 let place = self.settings.target().place;
-                return Err(refusal(code, format!("cannot reach {place}: {why}")));
+                let next = next_step(code);
+                return Err(refusal(code, format!("cannot reach {place}: {why}; {next}")));
             }
         }
         self.producer = Some(producer);
@@ -266,6 +294,16 @@ fn reason(producer: &BaseProducer<Reports>, deadline: Instant) -> Option<(Code, 
     }
 }
 
+/// The next step after a failure to connect.
+fn next_step(code: Option<Code>) -> &'static str {
+    match code {
+        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
+            "check `security`"
+        }
+        _ => "start the broker or correct `brokers`",
+    }
+}
+
 /// A producer's end can take half a second, which is nobody's to wait for. Its own drop purges
 /// what is queued and under way.
 fn drop_aside(producer: BaseProducer<Reports>) {
@@ -338,7 +376,7 @@ impl Injector for KafkaInjector {
 
     fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError> {
         let deadline = Instant::now() + timeout;
-        self.producer(timeout, deadline)?;
+        self.producer(timeout, deadline, false)?;
         let id = self.next;
         self.next = self.next.wrapping_add(1);
         let Some(producer) = &self.producer else {
@@ -388,7 +426,7 @@ impl Injector for KafkaInjector {
         let deadline = Instant::now() + timeout;
         // The producer finds what is wrong with the connection, and is then warm for the first
         // event, whose stamp would otherwise include the time to connect.
-        self.producer(timeout, deadline)?;
+        self.producer(timeout, deadline, true)?;
         let mut notes = crate::kafka_check::look(self, self.config(), samples, deadline)?;
         if self.settings.force_encoding {
             for note in &mut notes {

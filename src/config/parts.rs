@@ -430,8 +430,15 @@ fn watchers(f: &mut Findings<'_>, folder: &Path, dialects: &Dialects) -> BTreeMa
             };
             f.at(&place(f, &path, error.field), problem, help);
         }
-        if let WatcherSettings::File { path: file, .. } = &settings {
-            paths::read_file(f, &format!("{path}.path"), file);
+        match &settings {
+            WatcherSettings::File { path: file, .. } => {
+                paths::read_file(f, &format!("{path}.path"), file);
+            }
+            WatcherSettings::Webhook { listen, .. } if listen.port() == 0 => {
+                let problem = "port 0 is another one at each start, which no product could post to";
+                f.at(&format!("{path}.listen"), problem, "name a port");
+            }
+            _ => {}
         }
         if common.clock.is_some() && common.max_offset.is_some() {
             let help = "keep `clock` for the same machine, `max_offset` for another";

@@ -233,8 +233,12 @@ impl Asker {
 fn explained(consumer: &Client, trouble: Unanswered) -> Unanswered {
     let Some((code, reason)) = consumer.context().take() else { return trouble };
     let refused = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
+    let next = match refused || code == Code::SSL {
+        true => "check `security`",
+        false => "start the broker or correct `brokers`",
+    };
     Unanswered {
-        reason: format!("cannot reach the brokers: {reason}"),
+        reason: format!("cannot reach the brokers: {reason}; {next}"),
         ours: refused || trouble.ours,
     }
 }

@@ -251,11 +251,6 @@ impl WatcherSettings {
                 if !path.starts_with('/') {
                     return Err(SettingsError::new("path", "it starts with a slash, like \"/\""));
                 }
-                if listen.port() == 0 {
-                    let reason = "port 0 is another one at each start, which no product could post \
-                                  to; name a port";
-                    return Err(SettingsError::new("listen", reason));
-                }
                 check_exposure(listen, auth, tls.is_some() || *behind_proxy)
             }
             WatcherSettings::Poll { url, every, timeout, vars, .. } => {

@@ -14,6 +14,11 @@ fn brokers_that_are_down_are_named_and_not_waited_for() {
         .replace("127.0.0.1:9092", &format!("127.0.0.1:{port}"))
         .replace("topic = \"auth\"\n\n[[watcher]]", "topic = \"logs\"\n\n[[watcher]]");
     std::fs::write(folder.path().join("dwell.toml"), config).unwrap();
+    let key = Command::new(env!("CARGO_BIN_EXE_dwell"))
+        .args(["key", "--file", "dwell.key", "new"])
+        .current_dir(folder.path())
+        .status();
+    assert!(key.unwrap().success());
     let begin = Instant::now();
     let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
     let output = command.args(["check", "--connect"]).current_dir(folder.path()).output().unwrap();

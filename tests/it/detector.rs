@@ -250,6 +250,7 @@ fn a_check_loads_the_rules_and_recipes_that_are_named() {
     };
     let sound = told("{ type = \"recipe\", id = \"fake-login/windows-4625-spray\" }");
     assert_eq!(sound.0, Some(0), "{}", sound.1);
+    assert!(!folder.path().join("out.json").exists(), "a check leaves nothing behind");
     let unknown = told("{ type = \"recipe\", id = \"fake-login/nope\" }");
     assert_eq!(unknown.0, Some(2), "{}", unknown.1);
     assert!(unknown.1.contains("recipe \"fake-login/nope\" is unknown"), "{}", unknown.1);
@@ -261,5 +262,4 @@ fn a_check_loads_the_rules_and_recipes_that_are_named() {
         assert_eq!(refused.0, Some(2), "{files}: {}", refused.1);
         assert!(refused.1.contains("rule r: "), "{files}: {}", refused.1);
     }
-    assert!(!folder.path().join("out.json").exists(), "a check leaves nothing behind");
 }

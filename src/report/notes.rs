@@ -79,12 +79,13 @@ fn cells(ttd: &TtdReport) -> String {
         .collect();
     let mut words = "polled coarsely: Turnbull's estimate, interval-censored".to_owned();
     if !parts.is_empty() {
-        let unit = match ttd.blocks.not_computed {
-            Some(_) => "canaries",
-            None => "blocks of submission time",
+        let how = match (ttd.blocks.resamples, &ttd.blocks.not_computed) {
+            (0, _) => "from the lower limit on lower ends to the upper limit on upper ends",
+            (_, Some(_)) => "by bootstrap of canaries, approximate",
+            (_, None) => "by bootstrap of blocks of submission time, approximate",
         };
         words.push_str(&format!(
-            "; intervals by bootstrap of {unit}, approximate; a quantile lies anywhere in: {}",
+            "; intervals {how}; a quantile lies anywhere in: {}",
             parts.join(", ")
         ));
     }

@@ -4,7 +4,8 @@
 //! - Polled times whose intervals are at most 5 % of the median wide: Kaplan-Meier on the upper ends,
 //!   labelled an upper bound. That errs on the safe side of an objective.
 //! - Coarser polled times: Turnbull's estimate on the intervals themselves, with bootstrap intervals,
-//!   which are approximate and labelled so. Never the middle of an interval.
+//!   which are approximate and labelled so. Of more canaries than a report can resample, from the
+//!   lower limit on the lower ends to the upper limit on the upper ends. Never the middle of an interval.
 //!
 //! Canaries submitted close together are caught by the same run of a rule and are not independent.
 //! Beside the log-log interval stands one from blocks of submission time; where the two differ by more
@@ -18,7 +19,7 @@ use super::expectation::{CONFIDENCE, QUANTILES, observation};
 use super::model::*;
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
 use crate::stats::bootstrap::{
-    Blocks, Limits, Statistic, affordable, curve_intervals, turnbull_intervals,
+    Blocks, MOST_RESAMPLED, Statistic, affordable, curve_intervals, turnbull_intervals,
 };
 use crate::stats::intervals::{Interval, Turnbull};
 use crate::stats::planning::canaries_needed;
@@ -34,7 +35,7 @@ const DIFFERENT: f64 = 0.2;
 /// Fixed, so that the same rows give the same report.
 const SEED: u64 = 1;
 /// Largest number of observations for which coarse polled times are estimated by Turnbull.
-const TURNBULL_MOST: usize = 4_000;
+const TURNBULL_MOST: usize = 50_000;
 
 /// What enters: one line per canary of proven delivery.
 struct Sample {
@@ -184,6 +185,38 @@ fn differ(a: (Reach, Reach), b: (Reach, Reach)) -> bool {
 /// Replaces the upper ends by Turnbull's estimate.
 fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
     let estimate = Turnbull::fit(&sample.intervals);
+    let resampled = bootstrapped(report, sample, blocks);
+    let limits = match &resampled {
+        _ if !estimate.converged() => Vec::new(),
+        Some((_, limits)) => limits.clone(),
+        None => outer(report, sample),
+    };
+    if limits.iter().all(Option::is_none) {
+        report.label.push_str("; Turnbull's estimate was not reached");
+        return by_blocks(report, sample, blocks);
+    }
+    report.method = Method::Turnbull;
+    report.label = "time to detect (polled, Turnbull)".to_owned();
+    report.blocks.resamples = resampled.map_or(0, |(used, _)| used);
+    for (quantile, limits) in report.quantiles.iter_mut().zip(limits) {
+        if let Some(limits) = limits {
+            in_cell(quantile, &estimate, limits);
+        }
+    }
+    report.curve = edges(&estimate);
+    // The mean of upper ends would be another estimate's number.
+    report.mean = None;
+}
+
+/// Limits per quantile: lower, upper.
+type Pairs = Vec<Option<(Reach, Reach)>>;
+
+/// From the lower limit of a cell's left end to the upper limit of its right end, and by how many
+/// resamples; `None` when a report cannot carry enough of them.
+fn bootstrapped(report: &TtdReport, sample: &Sample, blocks: &Blocks) -> Option<(u32, Pairs)> {
+    if sample.intervals.len() as u64 > MOST_RESAMPLED {
+        return None;
+    }
     let single = Blocks::single(sample.intervals.len());
     let drawn = match report.blocks.not_computed {
         None => blocks,
@@ -192,29 +225,32 @@ fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
     let asked: Vec<(f64, bool)> =
         report.quantiles.iter().flat_map(|q| [(q.p, true), (q.p, false)]).collect();
     let limits = turnbull_intervals(&sample.intervals, drawn, (SEED, CONFIDENCE), &asked);
-    if limits.iter().all(Option::is_none) || !estimate.converged() {
-        report.label.push_str("; Turnbull's estimate was not reached");
-        return by_blocks(report, sample, blocks);
-    }
-    report.method = Method::Turnbull;
-    report.label = "time to detect (polled, Turnbull)".to_owned();
-    report.blocks.resamples = limits.iter().flatten().map(|l| l.used).max().unwrap_or(0);
-    for (quantile, pair) in report.quantiles.iter_mut().zip(limits.chunks(2)) {
-        if let [Some(left), Some(right)] = pair {
-            in_cell(quantile, &estimate, left, right);
-        }
-    }
-    report.curve = edges(&estimate);
-    // The mean of upper ends would be another estimate's number.
-    report.mean = None;
+    let used = limits.iter().flatten().map(|l| l.used).max().unwrap_or(0);
+    let pairs = limits.chunks(2).map(|pair| match pair {
+        [Some(left), Some(right)] => Some((left.reach().0, right.reach().1)),
+        _ => None,
+    });
+    Some((used, pairs.collect()))
 }
 
-/// A quantile is the cell that holds it; its interval runs from the lower limit of the left end to the
-/// upper limit of the right end.
-fn in_cell(quantile: &mut QuantileReport, estimate: &Turnbull, left: &Limits, right: &Limits) {
+/// Whatever the polls left open, the time lies between the ends: so do the limits on it lie between
+/// those on the lower ends and those on the upper ends.
+fn outer(report: &TtdReport, sample: &Sample) -> Pairs {
+    let lower: Vec<Observation> = sample
+        .intervals
+        .iter()
+        .map(|i| Observation { time_ns: i.lower_ns, event: i.upper_ns.is_some() })
+        .collect();
+    let (lower, upper) = (Curve::fit(&lower), Curve::fit(&sample.observations));
+    let limits = |curve: &Curve, p| curve.quantile(p, Band::LogLog, CONFIDENCE);
+    let pair = |q: &QuantileReport| (limits(&lower, q.p).lower, limits(&upper, q.p).upper);
+    report.quantiles.iter().map(|q| Some(pair(q))).collect()
+}
+
+/// A quantile is the cell that holds it.
+fn in_cell(quantile: &mut QuantileReport, estimate: &Turnbull, limits: (Reach, Reach)) {
     let (lower, upper) = estimate.quantile_bounds(quantile.p);
     if quantile.needs_more == 0 {
-        let limits = (left.reach().0, right.reach().1);
         quantile.value = Some(Quantile { estimate: upper, lower: limits.0, upper: limits.1 });
         quantile.within = Some(BlockLimits { lower, upper });
     }

@@ -174,7 +174,7 @@ fn estimate(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
     if e.ttd.method == Method::Turnbull {
         page.push_str(
             "<p class=\"small\">The band is what the polls leave open, not a confidence band; the bars \
-             with ends are the quantiles' 95 % intervals by bootstrap.</p>\n",
+             with ends are the quantiles' 95 % intervals.</p>\n",
         );
     }
     let quantiles: Vec<String> =

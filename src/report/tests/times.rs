@@ -52,6 +52,28 @@ fn coarse_polls_get_turnbulls_estimate_and_fine_ones_an_upper_bound() {
 }
 
 #[test]
+fn more_canaries_than_can_be_resampled_still_get_turnbulls_estimate_in_an_outer_interval() {
+    // Seen 2 s to 5 s after submission, looked for every 1.5 s, out of step.
+    let fates: Vec<Fate> = (0..5_000)
+        .map(|i| {
+            let (time, phase) = (2.0 + f64::from(i % 300) / 100.0, f64::from(i * 37 % 150) / 100.0);
+            let lower = ((time - phase) / 1.5).floor() * 1.5 + phase;
+            Fate::Polled(lower, lower + 1.5)
+        })
+        .collect();
+    let e = polled(&fates);
+    assert_eq!((e.ttd.method, e.ttd.blocks.resamples), (Method::Turnbull, 0));
+    assert!(e.notes[0].contains("on lower ends to the upper limit on upper ends"), "{:?}", e.notes);
+    for (quantile, truth) in e.ttd.quantiles.iter().zip([3.5, 4.7, 4.85]) {
+        let value = quantile.value.unwrap();
+        let [lower, estimate, upper] =
+            [value.lower, value.estimate, value.upper].map(|r| r.ns().unwrap() as f64 / S as f64);
+        assert!(lower < truth && truth < upper && upper - lower < 1.6, "{lower} {truth} {upper}");
+        assert!((estimate - truth).abs() < 0.2, "{estimate}, not {truth}");
+    }
+}
+
+#[test]
 fn the_objectives_limit_stays_an_upper_bound_for_polled_times() {
     let fates: Vec<Fate> = (0..60).map(|_| Fate::Polled(1.0, 4.0)).collect();
     let e = polled(&fates);

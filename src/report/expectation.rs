@@ -3,7 +3,7 @@
 use super::model::*;
 use super::times::{Decided, distribution};
 use super::words::{duration, percent, percent_up};
-use super::{blocks, claim, hindrance, notes, schedule};
+use super::{blocks, claim, competing, hindrance, notes, schedule};
 use crate::dispatch::outcome::{
     CanaryView, Delivery, Interval, Outcome, Reason, RouteView, Verdict,
 };
@@ -48,6 +48,7 @@ pub(super) fn report(
         horizon_ns: plan.horizon_ns,
         outcomes,
         by_other_rule: count(&|_, v| v.other_rule.is_some()),
+        competing: competing::ends(&decided, plan.deadline_ns),
         by_created_time: count(&|_, v| v.by_created_time),
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),

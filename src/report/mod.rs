@@ -8,6 +8,7 @@ mod blocks;
 mod build;
 mod claim;
 pub mod compare;
+mod competing;
 pub mod escape;
 mod expectation;
 pub mod floor;

@@ -201,6 +201,9 @@ pub struct ExpectationReport {
     pub outcomes: BTreeMap<String, u64>,
     /// Seen by a rule that the expectation does not name.
     pub by_other_rule: u64,
+    /// Which alert came first, where the expectation names rules and another rule alerted before one
+    /// of them.
+    pub competing: Option<CompetingReport>,
     /// Decided by the alert's own creation time, within the stated clock bound.
     pub by_created_time: u64,
     /// Times that rest on the wall clock across a reboot.

@@ -29,6 +29,7 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
             report.outcomes.values().sum::<u64>()
         ));
     }
+    notes.extend(report.competing.as_ref().map(first_alert));
     if report.by_created_time > 0 {
         notes.push(format!(
             "{} counted as in time by the alert's own creation time plus the configured bound on the \
@@ -90,6 +91,24 @@ fn cells(ttd: &TtdReport) -> String {
         ));
     }
     words
+}
+
+/// Which alert came first, in shares with limits.
+fn first_alert(ends: &CompetingReport) -> String {
+    let share = |end: &IncidenceReport| match (end.lower, end.upper) {
+        (Some(lower), Some(upper)) => {
+            let (lower, upper) = (100.0 * lower, 100.0 * upper);
+            format!("{:.1} % (95 % {lower:.1} to {upper:.1} %)", 100.0 * end.share)
+        }
+        _ => format!("{:.1} %", 100.0 * end.share),
+    };
+    let named = ends.named_rule.as_ref().map_or_else(|| "none".to_owned(), share);
+    format!(
+        "the first alert within {}: by another rule {}, by a named rule {named}, n {} (cumulative incidence)",
+        duration(ends.by_ns),
+        share(&ends.other_rule),
+        ends.n
+    )
 }
 
 fn blocks(ttd: &TtdReport) -> Option<String> {

@@ -174,3 +174,29 @@ impl Share {
         (self.n > 0).then(|| self.x as f64 / self.n as f64)
     }
 }
+
+/// A share that had ended in one way by an instant, by Aalen and Johansen.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct IncidenceReport {
+    /// The cumulative incidence, from 0 to 1.
+    pub share: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// Lower 95 % limit, on the scale of ln(-ln F); absent where the share is 1.
+    pub lower: Option<f64>,
+    /// Upper 95 % limit.
+    pub upper: Option<f64>,
+}
+
+/// Which alert came first, among the canaries of the distribution.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CompetingReport {
+    /// Canaries that entered.
+    pub n: u64,
+    /// The instant after submission that the shares are about, nanoseconds: the deadline.
+    pub by_ns: u64,
+    /// A named rule alerted, and no other before it. Absent: never by then.
+    pub named_rule: Option<IncidenceReport>,
+    /// Another rule alerted, and no named one before it.
+    pub other_rule: IncidenceReport,
+}

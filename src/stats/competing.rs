@@ -21,6 +21,8 @@
 
 use std::collections::BTreeMap;
 
+use super::z_two_sided;
+
 /// One subject: how long it was observed and how it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ending {
@@ -39,6 +41,19 @@ pub struct IncidenceStep {
     pub incidence: f64,
     /// Its standard error.
     pub standard_error: f64,
+}
+
+impl IncidenceStep {
+    /// Pointwise interval on the scale of ln(-ln F), which keeps it between 0 and 1:
+    /// `F^exp(±z se / (F ln F))`; `None` where F is 0 or 1.
+    pub fn interval(&self, confidence: f64) -> Option<(f64, f64)> {
+        let f = self.incidence;
+        (f > 0.0 && f < 1.0).then(|| {
+            let theta = z_two_sided(confidence) * self.standard_error / (f * f.ln());
+            // ln F is negative, so the larger exponent belongs to the lower limit.
+            (f.powf((-theta).exp()), f.powf(theta.exp()))
+        })
+    }
 }
 
 /// Cumulative incidence per cause.
@@ -129,9 +144,13 @@ impl Incidence {
 
     /// Share that has ended of this cause by a time; 0 for a cause that never happened.
     pub fn at(&self, cause: u32, time_ns: u64) -> f64 {
+        self.step(cause, time_ns).map_or(0.0, |s| s.incidence)
+    }
+
+    /// The step in force at a time; `None` before the cause first happened.
+    pub fn step(&self, cause: u32, time_ns: u64) -> Option<&IncidenceStep> {
         let steps = self.steps(cause);
-        let after = steps.partition_point(|s| s.time_ns <= time_ns);
-        after.checked_sub(1).and_then(|i| steps.get(i)).map_or(0.0, |s| s.incidence)
+        steps.get(steps.partition_point(|s| s.time_ns <= time_ns).checked_sub(1)?)
     }
 
     /// One step per distinct time at which the cause happened, ascending. Between them neither the

@@ -244,6 +244,7 @@ struct Ctx<'a> {
 
 impl Ctx<'_> {
     fn verdict(&self) -> Verdict {
+        let other = self.by_other_rule();
         let mut verdict = Verdict {
             expectation: self.index,
             outcome: Outcome::Pending,
@@ -253,7 +254,11 @@ impl Ctx<'_> {
             watcher: None,
             rule: None,
             by_created_time: false,
-            other_rule: self.other_rule(),
+            other_rule: other.map(|seen| match seen.rule {
+                Some(rule) => self.case.fold.names.shared(rule),
+                None => Name::from("unnamed rule"),
+            }),
+            other_rule_ns: other.map(|seen| interval(self.case, self.times, seen).upper_ns),
             censored_at_ns: None,
             polled: false,
         };
@@ -284,15 +289,9 @@ impl Ctx<'_> {
             .copied()
     }
 
-    fn other_rule(&self) -> Option<Name> {
-        self.live
-            .iter()
-            .filter(|s| self.counts(s) && !self.names(s))
-            .min_by_key(|s| s.observed)
-            .map(|s| match s.rule {
-                Some(rule) => self.case.fold.names.shared(rule),
-                None => Name::from("unnamed rule"),
-            })
+    fn by_other_rule(&self) -> Option<&Seen> {
+        let other = self.live.iter().filter(|s| self.counts(s) && !self.names(s));
+        other.min_by_key(|s| s.observed).copied()
     }
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {

@@ -170,6 +170,8 @@ pub struct Verdict {
     pub by_created_time: bool,
     /// Seen by a rule that the expectation does not name; foreign text.
     pub other_rule: Option<Name>,
+    /// From submission of the first event to that sighting, at most.
+    pub other_rule_ns: Option<u64>,
     /// For survival: observed without detection for this long (min of horizon, cut, first uncovered
     /// instant). `None` where the canary was detected or must not enter.
     pub censored_at_ns: Option<u64>,

@@ -23,6 +23,8 @@ pub enum Fate {
     Polled(f64, f64),
     /// Seen then, though its receipt proves nothing.
     UnprovenSeen(f64),
+    /// Alerted by another rule at the first instant, and by the named one at the second, if at all.
+    Other(f64, Option<f64>),
     /// Not seen.
     Silent,
     /// Rejected.
@@ -188,25 +190,32 @@ fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate
         late_ns: 250_000,
         result,
     }));
-    let (observed, not_before) = match fate {
-        Fate::Seen(seconds) | Fate::UnprovenSeen(seconds) => (seconds, None),
-        Fate::Polled(before, seconds) => (seconds, Some(at(before))),
-        _ => return rows,
+    let named = Some(route.rule.clone());
+    let seen: Vec<(f64, Option<Stamp>, Option<String>)> = match fate {
+        Fate::Seen(seconds) | Fate::UnprovenSeen(seconds) => vec![(seconds, None, named)],
+        Fate::Polled(before, seconds) => vec![(seconds, Some(at(before)), named)],
+        Fate::Other(other, then) => [(other, None, Some("another".to_owned()))]
+            .into_iter()
+            .chain(then.map(|seconds| (seconds, None, named)))
+            .collect(),
+        _ => Vec::new(),
     };
-    rows.push(Row::Sighting(SightingRow {
-        canary,
-        watcher: route.watcher(),
-        stage: Stage::Detected,
-        observed: at(observed),
-        not_before,
-        native_id: canary.to_string(),
-        rule: Some(route.rule.clone()),
-        rule_names: vec![],
-        event_time_ns: None,
-        created_time_ns: None,
-        grade: Grade::Exact,
-        retrospective: false,
-        excerpt: format!("excerpt {}", route.rule),
+    rows.extend(seen.into_iter().map(|(observed, not_before, rule)| {
+        Row::Sighting(SightingRow {
+            canary,
+            watcher: route.watcher(),
+            stage: Stage::Detected,
+            observed: at(observed),
+            not_before,
+            native_id: format!("{canary} {observed}"),
+            rule,
+            rule_names: vec![],
+            event_time_ns: None,
+            created_time_ns: None,
+            grade: Grade::Exact,
+            retrospective: false,
+            excerpt: format!("excerpt {}", route.rule),
+        })
     }));
     rows
 }

@@ -183,3 +183,30 @@ proptest! {
         prop_assert_eq!(e.clone().notes, polled(&fates).notes);
     }
 }
+
+#[test]
+fn where_another_rule_alerts_first_both_ends_have_their_incidence() {
+    // Without censoring before the deadline of 10 s the incidence is the share.
+    let mut fates = vec![Fate::Seen(2.0); 12];
+    fates.extend([Fate::Other(1.0, None); 5]);
+    fates.extend([Fate::Other(1.0, Some(3.0)); 2]);
+    fates.push(Fate::Other(4.0, Some(3.0)));
+    let e = expectation(Route::new("r", &fates));
+    let ends = e.competing.expect("another rule was first");
+    let named = ends.named_rule.expect("named rules alerted");
+    assert_eq!((ends.n, ends.by_ns, e.by_other_rule), (20, 10 * S, 8));
+    assert!((named.share - 0.65).abs() < 1e-12, "{named:?}");
+    assert!((ends.other_rule.share - 0.35).abs() < 1e-12, "{:?}", ends.other_rule);
+    // sqrt(0.35 0.65 / 20), and 0.35^exp(±1.96 se / (F ln F)).
+    assert!((ends.other_rule.standard_error - 0.106_653_645).abs() < 1e-8);
+    let (lower, upper) = (ends.other_rule.lower.unwrap(), ends.other_rule.upper.unwrap());
+    assert!(
+        (lower - 0.156_557_027).abs() < 1e-6 && (upper - 0.551_920_449).abs() < 1e-6,
+        "{lower} {upper}"
+    );
+    let said = e.notes.iter().find(|note| note.contains("first alert")).expect("a note");
+    assert!(said.contains("by another rule 35.0 %") && said.contains("n 20"), "{said}");
+    // Nothing is said where no other rule came first.
+    fates.retain(|fate| !matches!(fate, Fate::Other(1.0, _)));
+    assert!(expectation(Route::new("r", &fates)).competing.is_none());
+}

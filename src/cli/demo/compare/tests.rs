@@ -175,6 +175,7 @@ fn canary(serial: u32, (outcome, last_stage): &(Outcome, Stage)) -> CanaryView {
         rule: None,
         by_created_time: false,
         other_rule: None,
+        other_rule_ns: None,
         censored_at_ns: None,
         polled: false,
     };

@@ -331,8 +331,8 @@ def compare_with_elastalert(pipeline, folder, rows):
 
 
 def token_of(exported, row):
-    """The canary of a row, as the ledger's export spells it."""
-    return str([int(part) for part in row["canary"].split(".")])
+    """The canary of a row (`c1.10`), as the ledger's export spells it."""
+    return str([int(part) for part in row["canary"].removeprefix("c").split(".")])
 
 
 def wall_ns(text):

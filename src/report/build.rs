@@ -135,10 +135,13 @@ fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
     }
 }
 
+/// The same times as in [`stages`].
 fn by_stage(view: &RouteView) -> BTreeMap<Stage, StageHistogram> {
     let mut by_stage: BTreeMap<Stage, StageHistogram> = BTreeMap::new();
     for time in view.canaries.iter().flat_map(|c| &c.stages) {
-        by_stage.entry(time.stage).or_default().record(time.since_submission.upper_ns);
+        if let Some(since) = time.since_completing {
+            by_stage.entry(time.stage).or_default().record(since.upper_ns);
+        }
     }
     by_stage
 }

@@ -139,7 +139,7 @@ pub(super) fn hlog(model: &ReportModel) -> String {
     let (began, length) = (log.began_ns as f64 / 1e9, log.length_ns as f64 / 1e9);
     let mut text = format!(
         "#[dwell report, as of {}: detected only, nothing that was not seen is in here]\n\
-         #[microseconds since submission by route and stage; lateness: hand-over against its plan]\n\
+         #[microseconds since submission, of a burst its completing event, by route and stage; lateness: hand-over against its plan]\n\
          #[Histogram log format version 1.3]\n\
          #[StartTime: {began:.3} (seconds since epoch)]\n\
          \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"\n",

@@ -294,7 +294,6 @@ fn killed_at_every_point_between_intent_and_receipt_loses_nothing() {
         }
         sweep.strike(shim, ".marks", at, "after");
     }
-    println!("{total} operations in a run\n{sweep:?}");
     for state in [
         "before the first intent",
         "intent, no mark",
@@ -305,9 +304,14 @@ fn killed_at_every_point_between_intent_and_receipt_loses_nothing() {
         assert!(sweep.states.contains_key(state), "no kill hit `{state}`: {sweep:?}");
     }
     for point in ["write -wal", "sync -wal", "write .marks"] {
+        // Steps as even as those above can pass by every one of the rarer operations.
+        for at in spread(operations(shim, point), 3) {
+            sweep.strike(shim, point, at, "after");
+        }
         assert!(sweep.hit.keys().any(|k| k.ends_with(point)), "no kill hit {point}: {sweep:?}");
     }
     assert!(sweep.never_sent > 0, "{sweep:?}");
+    println!("{total} operations in a run\n{sweep:?}");
 }
 
 #[test]

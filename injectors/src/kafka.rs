@@ -14,7 +14,6 @@
 //! - `check` commits no offset and joins no group.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,6 +24,7 @@ use rdkafka::message::{Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 
 use crate::injector::{CheckNote, Event, Injector, Sample, Target};
+use crate::kafka_complaints::{Complaints, next_step};
 use crate::kafka_settings::{KafkaProperties, KafkaSettings};
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::stamp::{Clock, Stamp};
@@ -74,28 +74,17 @@ struct Report {
 pub(crate) struct Reports {
     clock: Arc<dyn Clock>,
     report: Mutex<Option<Report>>,
-    complaint: Mutex<Option<(Code, String)>>,
-    /// The library has found every broker down.
-    all_down: AtomicBool,
+    complaints: Complaints,
 }
 
 impl Reports {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Reports {
-        Reports {
-            clock,
-            report: Mutex::new(None),
-            complaint: Mutex::new(None),
-            all_down: AtomicBool::new(false),
-        }
+        Reports { clock, report: Mutex::new(None), complaints: Complaints::default() }
     }
 
     fn take(&self, id: usize) -> Option<Report> {
         let mut slot = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         slot.take_if(|report| report.id == id)
-    }
-
-    fn complaint(&self) -> Option<(Code, String)> {
-        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -105,13 +94,7 @@ impl ClientContext for Reports {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        self.all_down.fetch_or(code == Code::AllBrokersDown, Ordering::Relaxed);
-        let mut slot = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
-        // That all are down says less than why each of them is.
-        if code != Code::AllBrokersDown || slot.is_none() {
-            *slot = Some((code, reason.chars().take(300).collect()));
-        }
+        self.complaints.note(&error, reason);
     }
 }
 
@@ -172,7 +155,7 @@ impl KafkaInjector {
         let answer = ask(first).or_else(|error| {
             reason(&producer, deadline);
             let left = limit.saturating_sub(first);
-            if left.is_zero() || producer.context().all_down.load(Ordering::Relaxed) {
+            if left.is_zero() || producer.context().complaints.all_down() {
                 return Err(error);
             }
             ask(left)
@@ -285,22 +268,12 @@ impl KafkaInjector {
 fn reason(producer: &BaseProducer<Reports>, deadline: Instant) -> Option<(Code, String)> {
     let until = deadline.min(Instant::now() + REASON);
     loop {
-        let complaint = producer.context().complaint();
+        let complaint = producer.context().complaints.last();
         let told = complaint.as_ref().is_some_and(|(code, _)| *code != Code::AllBrokersDown);
         if told || Instant::now() >= until {
             return complaint;
         }
         producer.poll(LOOK);
-    }
-}
-
-/// The next step after a failure to connect.
-fn next_step(code: Option<Code>) -> &'static str {
-    match code {
-        Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL) => {
-            "check `security`"
-        }
-        _ => "start the broker or correct `brokers`",
     }
 }
 
@@ -408,7 +381,8 @@ impl Injector for KafkaInjector {
         if let Some(report) = report {
             return self.judge(submitted_at, report);
         }
-        let complaint = self.producer.as_ref().and_then(|producer| producer.context().complaint());
+        let complaint =
+            self.producer.as_ref().and_then(|producer| producer.context().complaints.last());
         self.give_up();
         let why = complaint.map(|(_, text)| format!(" ({text})")).unwrap_or_default();
         let place = self.settings.target().place;

@@ -12,6 +12,8 @@ pub mod injector;
 mod kafka;
 #[cfg(feature = "kafka")]
 mod kafka_check;
+#[cfg(feature = "kafka")]
+pub mod kafka_complaints;
 pub mod kafka_settings;
 pub mod line;
 pub mod lint;

@@ -18,6 +18,7 @@ use crate::dispatch::plan::foresee;
 use crate::dispatch::session::read_ledger;
 use crate::dispatch::targets;
 use crate::exit::{Exit, Failure, printable};
+use crate::schedule::KILL_SWITCH;
 use crate::watchers;
 
 /// How long one target may take to answer.
@@ -129,7 +130,7 @@ impl Ahead {
         let (notes, leaving, withheld) = match &stopped {
             Some(stopped) => {
                 let all = foresight.withheld.len() as u64;
-                (vec![stopped.to_string()], 0, vec![("kill switch", all)])
+                (vec![stopped.to_string()], 0, vec![(KILL_SWITCH, all)])
             }
             None => {
                 let reasons = foresight.reasons().into_iter().collect();

@@ -17,6 +17,7 @@ use crate::exit::{Exit, Failure, printable};
 use crate::report::escape::terminal;
 use crate::report::words::duration;
 use crate::report::{Format, ReportModel, render};
+use crate::schedule::KILL_SWITCH;
 
 /// Arguments of `dwell run`.
 #[derive(Debug, clap::Args)]
@@ -119,7 +120,7 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
             target: &route.target,
             slot: p.slot,
             withheld: match stopped {
-                Some(_) => Some("kill switch".to_owned()),
+                Some(_) => Some(KILL_SWITCH.to_owned()),
                 None => withheld.clone(),
             },
         })

@@ -16,7 +16,7 @@ use crate::ledger::{Ledger, Stage};
 use crate::matching::Scanner;
 use crate::report::escape::terminal;
 use crate::schedule::Stop;
-use crate::watchers::{Trouble, WatchContext, WatchError, Watcher};
+use crate::watchers::{BlindReason, WatchContext, WatchError, Watcher};
 
 /// A watcher that is ready to be started.
 pub struct WatcherParts {
@@ -57,7 +57,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 struct Running {
     name: String,
     ready: Arc<AtomicBool>,
-    trouble: Trouble,
+    blind_reason: BlindReason,
     thread: Option<std::thread::JoinHandle<Result<(), WatchError>>>,
 }
 
@@ -74,7 +74,7 @@ impl Watching {
         let mut watching = Watching { running: Vec::new(), stop: Arc::clone(&stop) };
         for part in parts {
             let ready = Arc::new(AtomicBool::new(false));
-            let trouble = Trouble::default();
+            let blind_reason = BlindReason::default();
             let alerts = part.stage >= Stage::Detected;
             let context = WatchContext {
                 name: part.name.clone(),
@@ -88,7 +88,7 @@ impl Watching {
                 own_files: if alerts { Arc::clone(&shared.own_files) } else { Arc::default() },
                 stop: Arc::clone(&stop),
                 ready: Arc::clone(&ready),
-                trouble: trouble.clone(),
+                blind_reason: blind_reason.clone(),
                 runtime: shared.runtime.clone(),
             };
             let watcher = part.watcher;
@@ -97,7 +97,7 @@ impl Watching {
                 .spawn(move || watcher.run(context))
                 .map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))?;
             let thread = Some(thread);
-            watching.running.push(Running { name: part.name, ready, trouble, thread });
+            watching.running.push(Running { name: part.name, ready, blind_reason, thread });
         }
         Ok(watching)
     }
@@ -111,7 +111,7 @@ impl Watching {
             let late = self.running.iter().find(|w| !w.ready.load(Ordering::Acquire));
             let Some(late) = late else { break };
             if begin.elapsed() > READY_WITHIN {
-                let why = late.trouble.reason();
+                let why = late.blind_reason.reason();
                 return Err(Failure::Environment(format!(
                     "watcher {} found no starting position within {} s: {}; nothing was injected. \
                      `dwell check --connect` asks all of them",

@@ -50,7 +50,7 @@ impl KillSwitch {
     /// Starts to watch. The order is given at once when the file exists now.
     pub fn watch(path: &Path, stop: Stop) -> std::io::Result<KillSwitch> {
         if path.exists() {
-            stop.order("kill switch");
+            stop.order(super::KILL_SWITCH);
         }
         let done = Arc::new(AtomicBool::new(false));
         let (end, file) = (Arc::clone(&done), path.to_owned());
@@ -59,7 +59,7 @@ impl KillSwitch {
                 // Whatever else is wrong with the path, only its presence stops; a folder that
                 // cannot be read is reported by `check`.
                 if file.exists() {
-                    stop.order("kill switch");
+                    stop.order(super::KILL_SWITCH);
                 }
                 std::thread::park_timeout(LOOK_EVERY);
             }

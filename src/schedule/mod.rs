@@ -45,6 +45,8 @@ pub const CAP_PER_HOUR: &str = "cap per hour";
 pub const CAP_PER_DAY: &str = "cap per day";
 /// `min_gap` pushed it out of the window.
 pub const MIN_GAP: &str = "no room in the window beside min_gap";
+/// The kill switch is there: a stop, and nothing that the schedule fixed beforehand.
+pub const KILL_SWITCH: &str = "kill switch";
 /// The recipe makes sense at other hours only; details follow in the same reason.
 pub const OUTSIDE_HOURS: &str = "outside the recipe's hours";
 

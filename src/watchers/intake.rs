@@ -333,7 +333,7 @@ impl Intake {
     /// Opens a blind span, unless one is open.
     pub fn blind(&mut self, from: Stamp, reason: impl Into<String>, ours: bool) {
         let reason = reason.into();
-        self.context.trouble.set(&reason);
+        self.context.blind_reason.set(&reason);
         if self.blind.is_some() {
             return;
         }
@@ -353,7 +353,7 @@ impl Intake {
 
     /// Closes the open blind span, if any.
     pub fn see(&mut self, to: Stamp, recovered: bool) {
-        self.context.trouble.clear();
+        self.context.blind_reason.clear();
         if let Some(blind) = self.blind.take() {
             self.batch.rows.push(Row::Blind(Blind { to: Some(to), recovered, ..blind }));
         }

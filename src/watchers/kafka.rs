@@ -17,11 +17,12 @@
 //! Not promised: record times (a sighting's time is ours).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use dwell_injectors::kafka_complaints::{Complaints, next_step};
 use dwell_injectors::kafka_settings::{KafkaProperties, KafkaSecurity, connection_properties};
 use dwell_injectors::stamp::Stamp;
 use rdkafka::client::ClientContext;
@@ -80,32 +81,20 @@ pub(super) struct Unanswered {
     pub ours: bool,
 }
 
-/// Why the library gets no answer. A question that fails says only that there was none; the reason
-/// (a refused password, a certificate of a strange authority) comes by itself while polling.
+/// Hears why the library gets no answer.
 #[derive(Default)]
-struct Complaints(Mutex<Option<(Code, String)>>);
+struct Listener(Complaints);
 
-impl ClientContext for Complaints {
+impl ClientContext for Listener {
     fn error(&self, error: KafkaError, reason: &str) {
-        let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // That all are down says less than why each of them is.
-        if code != Code::AllBrokersDown || slot.is_none() {
-            *slot = Some((code, reason.chars().take(300).collect()));
-        }
+        self.0.note(&error, reason);
     }
 }
 
-impl ConsumerContext for Complaints {}
-
-impl Complaints {
-    fn take(&self) -> Option<(Code, String)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
+impl ConsumerContext for Listener {}
 
 /// A consumer that keeps its complaints.
-type Client = BaseConsumer<Complaints>;
+type Client = BaseConsumer<Listener>;
 
 impl KafkaWatcher {
     pub fn new(
@@ -140,7 +129,7 @@ impl KafkaWatcher {
             .set("reconnect.backoff.max.ms", "1000")
             .set("queued.max.messages.kbytes", "16384")
             .set_log_level(RDKafkaLogLevel::Critical);
-        config.create_with_context(Complaints::default())
+        config.create_with_context(Listener::default())
     }
 
     /// Asks for the ends of all partitions once, and reads nothing.
@@ -231,14 +220,10 @@ impl Asker {
 
 /// With the library's own reason, where it gave one since the last answer.
 fn explained(consumer: &Client, trouble: Unanswered) -> Unanswered {
-    let Some((code, reason)) = consumer.context().take() else { return trouble };
+    let Some((code, reason)) = consumer.context().0.take() else { return trouble };
     let refused = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
-    let next = match refused || code == Code::SSL {
-        true => "check `security`",
-        false => "start the broker or correct `brokers`",
-    };
     Unanswered {
-        reason: format!("cannot reach the brokers: {reason}; {next}"),
+        reason: format!("cannot reach the brokers: {reason}; {}", next_step(Some(code))),
         ours: refused || trouble.ours,
     }
 }
@@ -247,7 +232,7 @@ fn ends(consumer: &Client, topic: &str) -> Result<Ends, Unanswered> {
     let target = |e: KafkaError| Unanswered { reason: e.to_string(), ours: false };
     let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(target)?;
     // What the library complained of before it found an answer is over.
-    consumer.context().take();
+    consumer.context().0.take();
     let found = metadata.topics().iter().find(|t| t.name() == topic);
     let Some(found) = found.filter(|t| t.error().is_none() && !t.partitions().is_empty()) else {
         let code = found.and_then(|t| t.error()).map(|e| format!(": {}", Code::from(e)));

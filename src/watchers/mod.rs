@@ -68,16 +68,16 @@ pub struct WatchContext {
     /// Set by the watcher once it has taken its starting position: injection waits for it.
     pub ready: Arc<AtomicBool>,
     /// Why it cannot see, as long as it cannot.
-    pub trouble: Trouble,
+    pub blind_reason: BlindReason,
     /// For watchers whose library is asynchronous.
     pub runtime: tokio::runtime::Handle,
 }
 
 /// What keeps a watcher from seeing at present, in words; foreign text.
 #[derive(Clone, Default, Debug)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
+pub struct BlindReason(Arc<Mutex<Option<String>>>);
 
-impl Trouble {
+impl BlindReason {
     /// It cannot see, for this reason.
     fn set(&self, reason: &str) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());

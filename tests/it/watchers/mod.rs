@@ -124,7 +124,7 @@ impl Bench {
             own_files: Arc::from([self.own_file()]),
             stop: stop.clone(),
             ready: ready.clone(),
-            trouble: Default::default(),
+            blind_reason: Default::default(),
             runtime: self.runtime.handle().clone(),
         };
         let thread = std::thread::spawn(move || watcher.run(context));

@@ -22,7 +22,7 @@ use super::Global;
 use crate::config;
 use crate::exit::{Exit, Failure, printable};
 use crate::ledger::{EventResult, Reader, RoutePlan, Row, RunStarted};
-use crate::report::escape;
+use crate::report::{csv_error, escape};
 
 /// Arguments of `dwell leftovers`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ struct Leftover {
     token: String,
     /// `accepted`, or `unknown` where no answer came: then it may lie nowhere.
     receipt: &'static str,
-    /// For files of this machine: `there` or `gone`.
+    /// For files of this machine: `there`, `gone`, or `unknown` where nobody may look.
     file: Option<&'static str>,
     canary: TokenId,
     event: u32,
@@ -128,10 +128,12 @@ fn table(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
 fn csv(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
     let mut table = csv::Writer::from_writer(out);
     let header = ["time", "place", "token", "receipt", "file"];
-    table.write_record(header).map_err(std::io::Error::from)?;
+    table.write_record(header).map_err(csv_error)?;
     each(sources, &mut |left| {
         let (place, file) = (escape::csv(&left.place), left.file.unwrap_or_default());
-        Ok(table.write_record([&left.time, &*place, &left.token, left.receipt, file])?)
+        table
+            .write_record([&left.time, &*place, &left.token, left.receipt, file])
+            .map_err(csv_error)
     })?;
     Ok(table.flush()?)
 }
@@ -148,7 +150,6 @@ fn json(sources: &Sources<'_>, out: &mut dyn Write) -> Result<(), Stopped> {
 }
 
 /// Where a route's events went.
-#[derive(Clone, Default)]
 struct Place {
     target: String,
     file: Option<&'static str>,
@@ -162,7 +163,11 @@ fn places(run: &RunStarted, folder: &Path) -> Vec<Place> {
         let settings = run.config.get("injectors")?.get(injector)?;
         let is_file = settings.get("type")?.as_str()? == "file";
         let path = folder.join(settings.get("path").filter(|_| is_file)?.as_str()?);
-        Some(if path.symlink_metadata().is_ok() { "there" } else { "gone" })
+        Some(match path.symlink_metadata() {
+            Ok(_) => "there",
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => "gone",
+            Err(_) => "unknown",
+        })
     };
     let place = |(index, plan): (usize, &RoutePlan)| Place {
         target: plan.target.clone(),
@@ -195,16 +200,14 @@ fn each(
         };
         let route = reader.route_of(receipt.canary).map_err(Failure::from);
         let route = route.map_err(Stopped::Reading)?;
-        let planned = route
-            .and_then(|(run, route)| runs.get(&run)?.get(route as usize).cloned())
-            .unwrap_or_default();
+        let planned = route.and_then(|(run, route)| runs.get(&run)?.get(route as usize));
         let token = spelled(reader, sources.keys, receipt.canary, receipt.event);
         take(&Leftover {
             time: receipt.submitted_at.timestamp().to_string(),
-            place: place.unwrap_or(planned.target),
+            place: place.or_else(|| Some(planned?.target.clone())).unwrap_or_default(),
             token: token.map_err(Stopped::Reading)?,
             receipt: told,
-            file: planned.file,
+            file: planned.and_then(|planned| planned.file),
             canary: receipt.canary,
             event: receipt.event,
         })?;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::model::ReportModel;
+use super::model::{ReportModel, StagesFrom};
 use super::words::{duration, percent};
 use crate::dispatch::outcome::{Interval, RouteView};
 use crate::ledger::Stage;
@@ -143,7 +143,7 @@ pub(super) fn lines(model: &ReportModel) -> Vec<Line<'_>> {
             lines.push(Line { route: &route.name, expectation, words });
         };
         if route.anatomy.len() > 1 {
-            let burst = route.stages_from != "submission";
+            let burst = route.stages_from == StagesFrom::CompletingEvent;
             route.anatomy.iter().for_each(|step| say(None, step_words(step, burst)));
             say(None, longest(&route.anatomy));
         }

@@ -122,7 +122,10 @@ fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
             matches!(c.delivery, Delivery::Weak | Delivery::Unknown | Delivery::Partial)
         }),
         receipt_contradicted: count(&|c| c.receipt_contradicted),
-        stages_from: if view.is_burst() { "completing event" } else { "submission" }.to_owned(),
+        stages_from: match view.is_burst() {
+            true => StagesFrom::CompletingEvent,
+            false => StagesFrom::Submission,
+        },
         stages: stages(view),
         anatomy: anatomy::steps(view),
         expectations: view
@@ -419,7 +422,7 @@ fn definitions() -> Vec<Definition> {
         ("not yet due", "Planned, and at the cut neither handed over nor withdrawn. Planned = withdrawn + not yet due + injected."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
-        ("polled", "Where polls are further apart than 5 % of the median, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate; a quantile lies anywhere in its cell. Where they are closer, the upper ends: an upper bound."),
+        ("polled", "Where polls are further apart than 5 % of the median, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate, or, beyond what can be resampled, from the lower limit on lower ends to the upper limit on upper ends; a quantile lies anywhere in its cell. Where they are closer, the upper ends: an upper bound."),
         ("by blocks", "The same interval by drawing whole blocks of submission time, since canaries that one run of a rule catches are not independent; printed where the two differ by more than a fifth."),
         ("mean", "Only up to the deadline: later and unseen ones count as the deadline. With its standard error."),
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),

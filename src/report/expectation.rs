@@ -91,6 +91,9 @@ fn completing(
     let (mut before, mut left_out) = (0, 0);
     let mut shifted: Vec<(&CanaryView, Verdict)> = Vec::with_capacity(decided.len());
     for (canary, verdict) in decided {
+        if observation(canary, verdict).is_none() {
+            continue;
+        }
         let mut verdict = (*verdict).clone();
         let seen = verdict.ttd.take();
         verdict.ttd = verdict.ttd_completing;
@@ -98,7 +101,8 @@ fn completing(
             .completing_after_ns
             .and_then(|after| Some(verdict.censored_at_ns?.saturating_sub(after)));
         if seen.is_some() && verdict.ttd.is_none() {
-            if plan.stage > Stage::Ingested && canary.completing_after_ns.is_some() {
+            // What enters was delivered whole, its completing event too.
+            if plan.stage > Stage::Ingested {
                 before += 1;
                 verdict.ttd = Some(Interval { lower_ns: 0, upper_ns: 0 });
             } else {
@@ -238,9 +242,8 @@ fn in_words(
     let limit = limit.ns().filter(|_| ttd.n >= needed).or(last);
     let sure_not = upper_limit(share.left_out.x, share.left_out.n, CONFIDENCE) < p;
     let (wanted, stage) = (percent(p), plan.stage.name());
-    let hindered = hindrance::words(decided);
-    match (limit, more) {
-        (Some(ns), _) => format!(
+    match limit {
+        Some(ns) => format!(
             "{counted}; with 95 % confidence at least {wanted} are {stage} within {}",
             duration(ns)
         ),
@@ -249,6 +252,7 @@ fn in_words(
             duration(plan.deadline_ns)
         ),
         _ => {
+            let hindered = hindrance::words(decided);
             // More of the same help only where some of them could be followed.
             let more = more.filter(|_| ttd.n > 0 || hindered.is_none());
             let mut words = format!("{counted}; cannot say");

@@ -39,6 +39,7 @@ fn cause(reason: Option<&Reason>) -> String {
             format!("watcher {watcher} was blind, its target unavailable")
         }
         Some(Reason::Straddles) => "the time between two polls straddles the deadline".to_owned(),
-        _ => "delivery is unproven and nobody saw them".to_owned(),
+        Some(Reason::DeliveryUnproven) => "delivery is unproven and nobody saw them".to_owned(),
+        _ => "it is not decided".to_owned(),
     }
 }

@@ -33,6 +33,7 @@ pub use model::ReportModel;
 pub use rows::write_csv;
 
 pub(crate) use expectation::observation;
+pub(crate) use tabular::io_error as csv_error;
 pub(crate) use text::{bars, median};
 
 /// How a report is printed.

@@ -144,14 +144,25 @@ pub struct RouteReport {
     pub delivery_unproven: u64,
     /// Rejected for certain, and seen all the same.
     pub receipt_contradicted: u64,
-    /// From where stages and steps are measured: `submission`, or `completing event` for a burst.
-    pub stages_from: String,
+    /// From where stages and steps are measured.
+    pub stages_from: StagesFrom,
     /// Times at each stage, by sightings that satisfy what is expected there; detected only.
     pub stages: Vec<StageReport>,
     /// Where the time goes from stage to stage, detected only.
     pub anatomy: Vec<StepReport>,
     /// What was expected of it.
     pub expectations: Vec<ExpectationReport>,
+}
+
+/// From where stages and steps are measured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub enum StagesFrom {
+    /// The submission of the only event.
+    #[serde(rename = "submission")]
+    Submission,
+    /// The submission of a burst's completing event.
+    #[serde(rename = "completing event")]
+    CompletingEvent,
 }
 
 /// One stage of a route.
@@ -404,5 +415,22 @@ impl ReportModel {
             };
         }
         exit
+    }
+}
+
+impl Evidence {
+    /// Who allowed it, a part a field, in words; not escaped.
+    pub(super) fn authorisation_parts(&self) -> Vec<String> {
+        match &self.authorisation {
+            Some(serde_json::Value::Object(fields)) => {
+                let field = |(name, value): (&String, &serde_json::Value)| {
+                    let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                    format!("{name}: {value}")
+                };
+                fields.iter().map(field).collect()
+            }
+            Some(value) => vec![value.to_string()],
+            None => vec!["none needed, every target is local".to_owned()],
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::model::*;
 use super::text::{limits, quantile};
-use super::words::duration;
+use super::words::{duration, percent};
 
 /// The notes on one expectation, in the order of the numbers they belong to.
 pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
@@ -81,7 +81,10 @@ fn cells(ttd: &TtdReport) -> String {
     let mut words = "polled coarsely: Turnbull's estimate, interval-censored".to_owned();
     if !parts.is_empty() {
         let how = match (ttd.blocks.resamples, &ttd.blocks.not_computed) {
-            (0, _) => "from the lower limit on lower ends to the upper limit on upper ends",
+            (0, _) => {
+                "from the lower log-log limit on lower ends to the upper one on upper ends, each \
+                 canary taken as independent"
+            }
             (_, Some(_)) => "by bootstrap of canaries, approximate",
             (_, None) => "by bootstrap of blocks of submission time, approximate",
         };
@@ -97,10 +100,10 @@ fn cells(ttd: &TtdReport) -> String {
 fn first_alert(ends: &CompetingReport) -> String {
     let share = |end: &IncidenceReport| match (end.lower, end.upper) {
         (Some(lower), Some(upper)) => {
-            let (lower, upper) = (100.0 * lower, 100.0 * upper);
-            format!("{:.1} % (95 % {lower:.1} to {upper:.1} %)", 100.0 * end.share)
+            let (lower, upper) = (percent(lower), percent(upper));
+            format!("{} (95 % interval {lower} to {upper})", percent(end.share))
         }
-        _ => format!("{:.1} %", 100.0 * end.share),
+        _ => percent(end.share),
     };
     let named = ends.named_rule.as_ref().map_or_else(|| "none".to_owned(), share);
     format!(

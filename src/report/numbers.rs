@@ -58,7 +58,7 @@ pub struct CompletingReport {
     pub events: u64,
     /// Detected before that event was sent; they count as 0.
     pub before: u64,
-    /// Seen, but that event was not sent or not seen; they are left out.
+    /// Seen, but not that event; they are left out.
     pub left_out: u64,
     /// What the number is, as for the time from the first event.
     pub label: String,
@@ -74,7 +74,8 @@ pub enum Method {
     KaplanMeier,
     /// The same on the upper ends of polled intervals: an upper bound.
     KaplanMeierUpperEnds,
-    /// Turnbull's estimate on polled intervals, with bootstrap intervals.
+    /// Turnbull's estimate on polled intervals, with bootstrap intervals; beyond what can be resampled,
+    /// from the lower limit on lower ends to the upper limit on upper ends.
     Turnbull,
 }
 

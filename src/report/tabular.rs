@@ -59,7 +59,7 @@ impl<'a> CsvTable<'a> {
 
 /// What the writer beneath said, of the same kind: the library's own conversion forgets it, and with it
 /// that a reader has merely gone away.
-fn io_error(error: csv::Error) -> std::io::Error {
+pub(crate) fn io_error(error: csv::Error) -> std::io::Error {
     match error.into_kind() {
         csv::ErrorKind::Io(error) => error,
         other => std::io::Error::other(format!("{other:?}")),

@@ -304,9 +304,9 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
     }
     for route in model.routes.iter().filter(|route| !route.stages.is_empty()) {
         let parts: Vec<String> = route.stages.iter().map(stage).collect();
-        let from = match route.stages_from.as_str() {
-            "submission" => String::new(),
-            from => format!(", from the {from}"),
+        let from = match route.stages_from {
+            StagesFrom::Submission => "",
+            StagesFrom::CompletingEvent => ", from the completing event",
         };
         page.line(2, &format!("{}{from}: {}", safe(&route.name), parts.join(", ")));
     }

@@ -32,6 +32,8 @@ pub(super) type Decided<'a> = (&'a CanaryView, &'a Verdict);
 const COARSE: f64 = 0.05;
 /// Two intervals differ when their widths do by more than this.
 const DIFFERENT: f64 = 0.2;
+/// Why there is no interval by blocks.
+const TOO_MANY: &str = "too many canaries for a report";
 /// Fixed, so that the same rows give the same report.
 const SEED: u64 = 1;
 /// Largest number of observations for which coarse polled times are estimated by Turnbull.
@@ -112,7 +114,9 @@ pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Len
         last_detection_ns: curve.steps().last().map(|s| s.time_ns),
     };
     match coarse {
-        true if sample.intervals.len() <= TURNBULL_MOST => turnbull(&mut report, &sample, &blocks),
+        true if sample.intervals.len() <= TURNBULL_MOST => {
+            turnbull(&mut report, &sample, &blocks, &curve)
+        }
         true => {
             report.label.push_str("; too many canaries for Turnbull's estimate in a report");
             by_blocks(&mut report, &sample, &blocks);
@@ -156,7 +160,7 @@ fn by_blocks(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
         return;
     }
     let Some(resamples) = affordable(sample.observations.len()) else {
-        report.blocks.not_computed = Some("too many canaries for a report".to_owned());
+        report.blocks.not_computed = Some(TOO_MANY.to_owned());
         return;
     };
     report.blocks.resamples = resamples;
@@ -182,22 +186,24 @@ fn differ(a: (Reach, Reach), b: (Reach, Reach)) -> bool {
     }
 }
 
-/// Replaces the upper ends by Turnbull's estimate.
-fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
+/// Replaces the upper ends, whose curve is given, by Turnbull's estimate.
+fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks, upper: &Curve) {
     let estimate = Turnbull::fit(&sample.intervals);
-    let resampled = bootstrapped(report, sample, blocks);
-    let limits = match &resampled {
-        _ if !estimate.converged() => Vec::new(),
-        Some((_, limits)) => limits.clone(),
-        None => outer(report, sample),
+    let resampled = match estimate.converged() {
+        true => bootstrapped(report, sample, blocks),
+        false => Some((0, Vec::new())),
     };
+    let (used, limits) = resampled.unwrap_or_else(|| {
+        report.blocks.not_computed.get_or_insert_with(|| TOO_MANY.to_owned());
+        (0, outer(report, sample, upper))
+    });
     if limits.iter().all(Option::is_none) {
         report.label.push_str("; Turnbull's estimate was not reached");
         return by_blocks(report, sample, blocks);
     }
     report.method = Method::Turnbull;
     report.label = "time to detect (polled, Turnbull)".to_owned();
-    report.blocks.resamples = resampled.map_or(0, |(used, _)| used);
+    report.blocks.resamples = used;
     for (quantile, limits) in report.quantiles.iter_mut().zip(limits) {
         if let Some(limits) = limits {
             in_cell(quantile, &estimate, limits);
@@ -235,15 +241,15 @@ fn bootstrapped(report: &TtdReport, sample: &Sample, blocks: &Blocks) -> Option<
 
 /// Whatever the polls left open, the time lies between the ends: so do the limits on it lie between
 /// those on the lower ends and those on the upper ends.
-fn outer(report: &TtdReport, sample: &Sample) -> Pairs {
+fn outer(report: &TtdReport, sample: &Sample, upper: &Curve) -> Pairs {
     let lower: Vec<Observation> = sample
         .intervals
         .iter()
         .map(|i| Observation { time_ns: i.lower_ns, event: i.upper_ns.is_some() })
         .collect();
-    let (lower, upper) = (Curve::fit(&lower), Curve::fit(&sample.observations));
+    let lower = Curve::fit(&lower);
     let limits = |curve: &Curve, p| curve.quantile(p, Band::LogLog, CONFIDENCE);
-    let pair = |q: &QuantileReport| (limits(&lower, q.p).lower, limits(&upper, q.p).upper);
+    let pair = |q: &QuantileReport| (limits(&lower, q.p).lower, limits(upper, q.p).upper);
     report.quantiles.iter().map(|q| Some(pair(q))).collect()
 }
 

@@ -366,10 +366,15 @@ fn notes(data: &Data, args: &Args, groups: &[Group]) -> Vec<String> {
     if data.tau.is_some() && kinds.iter().any(|s| matches!(s, Sample::Endings(_))) {
         notes.push("--tau: causes have no restricted mean".to_owned());
     }
-    notes.extend(groups.iter().filter_map(|g| g.turnbull.as_ref()).flat_map(polled::notes));
+    for group in groups {
+        let names: Vec<&str> =
+            [&group.stratum, &group.group].into_iter().flatten().map(String::as_str).collect();
+        let whose = if names.is_empty() { "" } else { &format!("{}: ", names.join(" / ")) };
+        let of_group = group.turnbull.iter().flat_map(polled::notes);
+        notes.extend(of_group.map(|note| format!("{whose}{note}")));
+    }
     if kinds.len() > 1 && !times {
         notes.push("groups are compared where rows are durations with an event column".to_owned());
     }
-    notes.dedup();
     notes
 }

@@ -186,7 +186,8 @@ pub(super) fn duration(text: &str, unit: Unit) -> Result<f64, String> {
 /// subtraction, and would part times that are the same.
 fn fifteen_digits(text: &str, number: f64) -> f64 {
     let written = text.bytes().filter(u8::is_ascii_digit).count();
-    match written > 15 {
+    // A whole number is nobody's difference.
+    match written > 15 && text.contains(['.', 'e', 'E']) {
         true => format!("{number:.14e}").parse().unwrap_or(number),
         false => number,
     }

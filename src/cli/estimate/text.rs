@@ -56,17 +56,20 @@ fn table(answer: &Answer, band: Band) -> Table {
         .set_content_arrangement(ContentArrangement::Disabled);
     let interval = percent(answer.confidence);
     let mut header = vec!["group".to_owned(), "n (events)".to_owned()];
+    let limits = |g: &Group| g.turnbull.as_ref().is_some_and(|t| t.bootstrap.is_some());
+    let bands = answer.groups.iter().any(|g| !g.quantiles.is_empty() || limits(g));
     let quantiles = answer.groups.iter().any(|g| !g.quantiles.is_empty() || g.turnbull.is_some());
     if quantiles {
-        let limits = |g: &Group| g.turnbull.as_ref().is_some_and(|t| t.bootstrap.is_some());
-        let bands = answer.groups.iter().any(|g| !g.quantiles.is_empty() || limits(g));
         header.extend(SHOWN.map(|p| match p {
             0.5 if bands => format!("p50 ({interval} interval)"),
             _ => format!("p{}", p * 100.0),
         }));
     }
     if let Some(tau) = answer.tau_ns.filter(|_| quantiles) {
-        header.push(format!("mean up to {} ({interval} interval)", duration(tau)));
+        header.push(match bands {
+            true => format!("mean up to {} ({interval} interval)", duration(tau)),
+            false => format!("mean up to {}", duration(tau)),
+        });
     }
     table.set_header(header);
     for group in &answer.groups {
@@ -237,7 +240,7 @@ fn definitions(out: &mut String, answer: &Answer, band: Band) {
         );
     }
     for note in &answer.notes {
-        out.push_str(&format!("{note}\n"));
+        out.push_str(&format!("{}\n", safe(note)));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::model::{Comparison, Numbers, Pair};
+use super::text::{confidence, overall};
 use super::trend::Trend;
 use crate::report::escape::html as safe;
 use crate::report::html::STYLE;
@@ -38,7 +39,11 @@ pub(super) fn render(model: &Comparison) -> String {
     for sentence in &model.verdict {
         let _ = write!(body, "<p>{}</p>", safe(sentence));
     }
-    body.push_str("</div>\n<h2>Share not yet detected</h2>\n");
+    body.push_str("</div>\n");
+    for sentence in overall(model).into_iter().chain([confidence(model)]) {
+        let _ = write!(body, "<p class=\"small\">{}</p>", safe(&sentence));
+    }
+    body.push_str("<h2>Share not yet detected</h2>\n");
     for pair in &model.routes {
         let _ = writeln!(
             body,

@@ -12,17 +12,11 @@ pub(super) fn render(model: &Comparison, width: u16) -> String {
     for (name, side) in [("A", &model.a), ("B", &model.b)] {
         page.line(0, &of_side(name, side));
     }
-    page.line(0, &format!("Intervals: {} confidence", percent(model.confidence)));
+    page.line(0, &confidence(model));
     page.gap();
     model.verdict.iter().for_each(|sentence| page.line(0, &safe(sentence)));
-    if let Some(test) = &model.overall {
-        let words = format!(
-            "Log-rank over all routes, one expectation each ({}): chi-square {:.2}, p = {:.4}",
-            safe(&model.overall_of.join(", ")),
-            test.chi2,
-            test.p
-        );
-        page.line(0, &words);
+    if let Some(words) = overall(model) {
+        page.line(0, &safe(&words));
     }
     for pair in &model.routes {
         page.gap();
@@ -69,6 +63,22 @@ pub(super) fn render(model: &Comparison, width: u16) -> String {
     }
     page.line(0, &model.limit);
     page.out
+}
+
+/// How sure the intervals are.
+pub(super) fn confidence(model: &Comparison) -> String {
+    format!("Intervals: {} confidence", percent(model.confidence))
+}
+
+/// The test over all routes, in words; holds foreign text.
+pub(super) fn overall(model: &Comparison) -> Option<String> {
+    let test = model.overall.as_ref()?;
+    Some(format!(
+        "Log-rank over all routes, one expectation each ({}): chi-square {:.2}, p = {:.4}",
+        model.overall_of.join(", "),
+        test.chi2,
+        test.p
+    ))
 }
 
 fn of_side(name: &str, side: &SideReport) -> String {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::build::{SEED, Sample, Side, known_until, median, samples, shares};
 use crate::exit::Exit;
+use crate::report::blocks::Length;
 use crate::report::build::rfc3339;
 use crate::report::expectation::CONFIDENCE;
 use crate::report::model::{HONEST_LIMIT, Share};
@@ -60,6 +61,10 @@ pub struct TrendRoute {
     pub expectation: String,
     /// Up to this time the means are taken, nanoseconds.
     pub mean_until_ns: u64,
+    /// Length of the blocks of submission time that are permuted, nanoseconds.
+    pub block_ns: u64,
+    /// Why that long.
+    pub block_why: String,
     /// In order of time.
     pub points: Vec<Point>,
     /// The strongest change, whether or not it is significant; `null` with too little to look for one.
@@ -126,6 +131,8 @@ pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
 
 fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> TrendRoute {
     let until = sample.plan.horizon_ns.min(known_until(&sample.observations));
+    let asked = Length { ns: block_ns, why: "as asked".to_owned() };
+    let block = asked.or_longer(sample.block.clone());
     let mut order: Vec<String> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut groups: Vec<Sample<'_>> = Vec::new();
@@ -158,7 +165,7 @@ fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> Tr
     let mut series: Vec<(i64, Observation)> =
         sample.submitted.iter().copied().zip(sample.observations.iter().copied()).collect();
     series.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
-    let change = change_point(&series, block_ns.max(sample.block.ns), PERMUTATIONS, SEED);
+    let change = change_point(&series, block.ns, PERMUTATIONS, SEED);
     let sides = change.map(|c| {
         let times = |part: &[(i64, Observation)]| part.iter().map(|s| s.1).collect::<Vec<_>>();
         let (before, after) = series.split_at(c.before);
@@ -168,6 +175,8 @@ fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> Tr
         route: sample.route.plan.name.clone(),
         expectation: sample.plan.name.clone(),
         mean_until_ns: until,
+        block_ns: block.ns,
+        block_why: block.why,
         points,
         change,
         p_holm: None,
@@ -213,9 +222,13 @@ fn point(label: String, observations: &[Observation], until: u64) -> Point {
 
 fn in_words(route: &TrendRoute) -> (String, String) {
     let (Some(change), Some(p)) = (route.change, route.p_holm) else {
-        let words =
-            "too few canaries, detections or blocks of submission time to look for a change";
-        return ("cannot tell".to_owned(), words.to_owned());
+        let words = format!(
+            "too few canaries, detections or blocks of submission time of {} ({}) to look for a change; \
+             send over a longer time",
+            duration(route.block_ns),
+            route.block_why
+        );
+        return ("cannot tell".to_owned(), words);
     };
     if p > LEVEL.0 {
         let seen = detectable_ratio(change.events, LEVEL.1, change.critical);

@@ -219,9 +219,11 @@ fn stages(page: &mut String, model: &ReportModel) {
         for stage in &route.stages {
             let s = &stage.spread;
             let bound = bound(stage.upper_bound);
-            let from = match route.stages_from.as_str() {
-                "submission" => String::new(),
-                from => format!("<br/><span class=\"small\">from the {}</span>", safe(from)),
+            let from = match route.stages_from {
+                StagesFrom::Submission => "",
+                StagesFrom::CompletingEvent => {
+                    "<br/><span class=\"small\">from the completing event</span>"
+                }
             };
             let log = |ns: u64| (ns.max(100_000) as f64 / 100_000.0).ln();
             let bar = 200.0 * log(s.p50_ns) / log(longest).max(1e-9);
@@ -359,18 +361,9 @@ fn evidence(page: &mut String, model: &ReportModel) {
             let _ = writeln!(page, "<tr><th>{term}</th><td>{value}</td></tr>");
         }
     };
-    let authorisation = match &e.authorisation {
-        Some(serde_json::Value::Object(fields)) => {
-            let field = |(name, value): (&String, &serde_json::Value)| {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                format!("{}: {}", safe(name), safe(&value))
-            };
-            fields.iter().map(field).collect::<Vec<_>>().join("<br/>")
-        }
-        Some(value) => safe(&value.to_string()),
-        None => "none needed: every target is local".to_owned(),
-    };
-    row("Authorisation", authorisation);
+    let authorisation: Vec<String> =
+        e.authorisation_parts().iter().map(|part| safe(part)).collect();
+    row("Authorisation", authorisation.join("<br/>"));
     row("Campaign", format!("{} of {} in this ledger", e.campaign_number.0, e.campaign_number.1));
     for run in &e.runs {
         row(

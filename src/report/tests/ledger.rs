@@ -52,6 +52,8 @@ pub struct Route {
     pub rejection: String,
     /// Seconds from one submission to the next.
     pub every: f64,
+    /// Canaries are bursts of two events a second apart; the second completes.
+    pub burst: bool,
 }
 
 impl Route {
@@ -67,6 +69,7 @@ impl Route {
             rule: "5710".to_owned(),
             rejection: "413 too large".to_owned(),
             every: 0.0,
+            burst: false,
         }
     }
 
@@ -157,8 +160,8 @@ fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate
         route: index,
         slot,
         intended: at(0.0),
-        digests: vec!["x".into()],
-        completing: 0,
+        digests: vec!["x".into(); 1 + usize::from(route.burst)],
+        completing: u32::from(route.burst),
     })];
     let result = match fate {
         Fate::RejectedByUs => EventResult::Rejected {
@@ -183,12 +186,14 @@ fn canary_rows(route: &Route, index: u32, canary: TokenId, slot: u32, fate: Fate
         }));
         return rows;
     }
-    rows.push(Row::Receipt(ReceiptRow {
-        canary,
-        event: 0,
-        submitted_at: at(0.0),
-        late_ns: 250_000,
-        result,
+    rows.extend((0..=u32::from(route.burst)).map(|event| {
+        Row::Receipt(ReceiptRow {
+            canary,
+            event,
+            submitted_at: at(f64::from(event)),
+            late_ns: 250_000,
+            result: result.clone(),
+        })
     }));
     let named = Some(route.rule.clone());
     let seen: Vec<(f64, Option<Stamp>, Option<String>)> = match fate {

@@ -63,7 +63,7 @@ fn more_canaries_than_can_be_resampled_still_get_turnbulls_estimate_in_an_outer_
         .collect();
     let e = polled(&fates);
     assert_eq!((e.ttd.method, e.ttd.blocks.resamples), (Method::Turnbull, 0));
-    assert!(e.notes[0].contains("on lower ends to the upper limit on upper ends"), "{:?}", e.notes);
+    assert!(e.notes[0].contains("on lower ends to the upper one on upper ends"), "{:?}", e.notes);
     for (quantile, truth) in e.ttd.quantiles.iter().zip([3.5, 4.7, 4.85]) {
         let value = quantile.value.unwrap();
         let [lower, estimate, upper] =
@@ -205,8 +205,23 @@ fn where_another_rule_alerts_first_both_ends_have_their_incidence() {
         "{lower} {upper}"
     );
     let said = e.notes.iter().find(|note| note.contains("first alert")).expect("a note");
-    assert!(said.contains("by another rule 35.0 %") && said.contains("n 20"), "{said}");
+    assert!(said.contains("by another rule 35 %") && said.contains("n 20"), "{said}");
     // Nothing is said where no other rule came first.
     fates.retain(|fate| !matches!(fate, Fate::Other(1.0, _)));
     assert!(expectation(Route::new("r", &fates)).competing.is_none());
+}
+
+#[test]
+fn a_burst_counts_from_its_completing_event_what_enters_the_estimate_and_no_more() {
+    let mut fates = vec![Fate::Seen(3.0); 20];
+    fates.extend([Fate::Seen(0.5); 2]);
+    // Of unproven delivery: in no estimate, and so in none of its counts.
+    fates.extend([Fate::UnprovenSeen(0.5); 3]);
+    let e = expectation(Route { burst: true, ..Route::new("r", &fates) });
+    let completing = e.completing.as_ref().expect("a burst");
+    assert_eq!((completing.n, completing.events), (22, 22));
+    assert_eq!((completing.before, completing.left_out), (2, 0));
+    assert_eq!(completing.p50.value.unwrap().estimate.ns(), Some(2 * S));
+    let note = e.notes.iter().find(|note| note.contains("completing event")).expect("a note");
+    assert!(note.contains("n 22") && note.contains("2 were detected before"), "{note}");
 }

@@ -26,7 +26,7 @@ pub(super) fn lines(page: &mut Page, model: &ReportModel) {
             ),
         );
     }
-    page.line(0, &format!("Authorisation: {}", authorisation(e)));
+    page.line(0, &format!("Authorisation: {}", safe(&e.authorisation_parts().join(", "))));
     sampled(page, model);
     for route in &model.routes {
         for (reason, n) in &route.withdrawn {
@@ -53,19 +53,5 @@ fn sampled(page: &mut Page, model: &ReportModel) {
     page.line(0, &format!("Hours never sampled (UTC): {}", hours(&model.hours_never_sampled)));
     if !model.quiet_hours.is_empty() {
         page.line(0, &format!("Quiet hours: {}", safe(&model.quiet_hours.join(", "))));
-    }
-}
-
-fn authorisation(evidence: &Evidence) -> String {
-    match &evidence.authorisation {
-        Some(serde_json::Value::Object(fields)) => {
-            let field = |(name, value): (&String, &serde_json::Value)| {
-                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                format!("{} {}", safe(name), safe(&value))
-            };
-            fields.iter().map(field).collect::<Vec<_>>().join(", ")
-        }
-        Some(value) => safe(&value.to_string()),
-        None => "none needed, every target is local".to_owned(),
     }
 }

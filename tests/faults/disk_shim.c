@@ -159,7 +159,7 @@ int ftruncate64(int fd, off64_t size) {
         long n = enter("sync", fd, path);               \
         if (n < 0) return -1;                           \
         int result = real(fd);                          \
-        if (result == 0 && ours(fd, path)) keep(path);           \
+        if (result == 0 && ours(fd, path)) keep(path);  \
         leave(n, "sync", path);                         \
         return result;                                  \
     }

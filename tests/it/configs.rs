@@ -67,7 +67,9 @@ fn the_lab_in_containers_is_valid() {
                 assert!(services.contains(name), "{name} is not a service");
             }
         }
-        Err(error) => eprintln!("SKIPPED docker-compose.yml: docker-compose: {error}"),
+        Err(error) => {
+            crate::skipped("the_lab_in_containers_is_valid", &format!("docker-compose: {error}"));
+        }
     }
 }
 

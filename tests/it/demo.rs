@@ -30,8 +30,8 @@ fn the_shipped_detector_configuration_is_sound_and_shows_every_kind() {
 #[test]
 fn the_demo_finds_what_was_planted() {
     if std::env::var("DWELL_SLOW").as_deref() != Ok("1") {
-        eprintln!("SKIPPED the_demo_finds_what_was_planted: takes a minute; set DWELL_SLOW=1");
-        return;
+        let why = "takes a minute; set DWELL_SLOW=1";
+        return crate::skipped("the_demo_finds_what_was_planted", why);
     }
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("demo");

@@ -27,5 +27,6 @@ pub mod rehearsal;
 pub mod report;
 pub mod schedule;
 pub mod stats;
+mod true_path;
 pub mod watchers;
 pub mod web;

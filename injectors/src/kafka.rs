@@ -153,12 +153,13 @@ impl KafkaInjector {
         let ask = |limit| producer.client().fetch_metadata(Some(&self.settings.topic), limit);
         let first = if hasty { limit.min(PATIENCE) } else { limit };
         let answer = ask(first).or_else(|error| {
-            reason(&producer, deadline);
             let left = limit.saturating_sub(first);
-            if left.is_zero() || producer.context().complaints.all_down() {
+            if left.is_zero() {
                 return Err(error);
             }
-            ask(left)
+            // Complaints come while it is polled.
+            reason(&producer, deadline);
+            if producer.context().complaints.all_down() { Err(error) } else { ask(left) }
         });
         match answer {
             Ok(metadata) => self.accept_topic(&metadata)?,

@@ -37,12 +37,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             (recognised(&args.canary, &keys)?, Some(keys))
         }
     };
-    if !config.ledger.exists() {
-        let ledger = config.ledger.display();
-        return Err(Failure::User(format!(
-            "there is no ledger at {ledger} yet; `dwell run` makes it"
-        )));
-    }
+    super::ledger::must_be_recorded(&config.ledger)?;
     let catalogue = Catalogue::load(&config.recipe_folders)
         .map_err(|error| Failure::User(error.to_string()))?;
     let as_of = args.as_of.map(|at| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX));

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::Global;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::{Audit, Head, LedgerError, Reader, Row, audit, has_marks};
+use crate::ledger::{Audit, Head, Reader, Row, audit, was_recorded};
 
 const CODES: &str = "\
 Exit codes of `ledger verify`:
@@ -68,7 +68,7 @@ fn recorded(path: &Path) -> Result<Reader, Failure> {
 /// That nothing was recorded is no error of the machine's: nobody has run anything yet, or the path
 /// names another place. A ledger that was there and is gone is one.
 pub(super) fn must_be_recorded(path: &Path) -> Result<(), Failure> {
-    if path.exists() || has_marks(path) {
+    if was_recorded(path) {
         return Ok(());
     }
     Err(Failure::User(format!(
@@ -227,11 +227,6 @@ fn count(row: &Row, kinds: &mut BTreeMap<String, u64>, runs: &mut BTreeMap<u32, 
         Row::Ended(ended) => runs.entry(ended.run).or_default().ended = Some(ended.reason.clone()),
         _ => {}
     }
-}
-
-/// Opens a ledger that may not be there yet: then nothing was ever recorded.
-pub(super) fn reader_if_any(path: &Path) -> Result<Option<Reader>, LedgerError> {
-    if path.exists() || has_marks(path) { Reader::open(path).map(Some) } else { Ok(None) }
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ struct Leftover {
 /// Runs `dwell leftovers`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let config = config::load_for_reading(&global.config)?;
-    let reader = super::ledger::reader_if_any(&config.ledger)?;
+    let reader = Reader::open_if_any(&config.ledger)?;
     if args.remove {
         let made = made_by_us(&config.injectors);
         return remove(&made, reader.as_ref(), global);

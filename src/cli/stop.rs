@@ -75,11 +75,9 @@ struct Outstanding {
 
 /// What the ledger says is outstanding now. A ledger that is not there yet holds nothing.
 fn outstanding(config: &Config) -> Result<Vec<Outstanding>, Failure> {
-    if !config.ledger.exists() {
-        return Ok(Vec::new());
-    }
+    let Some(reader) = Reader::open_if_any(&config.ledger)? else { return Ok(Vec::new()) };
     let mut fold = Fold::new(None);
-    Reader::open(&config.ledger)?.rows(|_, row| {
+    reader.rows(|_, row| {
         fold.apply(&row);
         ControlFlow::Continue(())
     })?;

@@ -8,7 +8,6 @@
 //! Not found here: what only the servers know (an alias of an index, a second name of a broker, a
 //! topic that is copied). There the ledger refuses a record that *is* what was sent.
 
-use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -16,10 +15,8 @@ use std::path::{Path, PathBuf};
 use dwell_injectors::registry::{InjectorSettings, is_loopback_host, split_host_port};
 
 use super::checked::Config;
+use crate::true_path::true_path;
 use crate::watchers::{WatcherSettings, is_rotated_name};
-
-/// Steps in which a path is resolved, at most: as many links as the system follows, and its folders.
-const MAX_STEPS: usize = 256;
 
 impl Config {
     /// The files that the injectors write. None of them holds an alert.
@@ -58,29 +55,6 @@ fn same_file(ours: &Path, watched: &Path) -> bool {
         || is_rotated_name(&a, &b)
         || is_rotated_name(&b, &a)
         || inode(&a).is_some_and(|id| inode(&b) == Some(id))
-}
-
-/// Where a path leads, also when nothing is there yet: links are followed as far as there are any.
-fn true_path(path: &Path) -> PathBuf {
-    let mut steps = 0;
-    follow(&std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), &mut steps)
-}
-
-fn follow(path: &Path, steps: &mut usize) -> PathBuf {
-    *steps += 1;
-    if let Ok(real) = path.canonicalize() {
-        return real;
-    }
-    let Some(folder) = path.parent().filter(|_| *steps < MAX_STEPS) else { return path.to_owned() };
-    let folder = follow(folder, steps);
-    match path.components().next_back().map(|last| last.as_os_str()) {
-        Some(up) if up == OsStr::new("..") => folder.parent().unwrap_or(&folder).to_owned(),
-        Some(name) => match folder.join(name).read_link() {
-            Ok(target) => follow(&folder.join(target), steps),
-            Err(_) => folder.join(name),
-        },
-        None => folder,
-    }
 }
 
 /// A broker's host and port; what cannot be split is compared as it is spelt.

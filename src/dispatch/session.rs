@@ -254,19 +254,18 @@ impl Session {
 /// What the ledger holds, without a lock. One that is not there yet holds nothing.
 pub fn read_ledger(config: &Config) -> Result<Fold, Failure> {
     let mut fold = Fold::new(None);
-    if config.ledger.exists() {
-        read_all(config, &mut fold)?;
-    }
+    read_all(config, &mut fold)?;
     Ok(fold)
 }
 
 fn read_all(config: &Config, fold: &mut Fold) -> Result<(), Failure> {
-    let reader = match Reader::open(&config.ledger) {
+    let reader = match Reader::open_if_any(&config.ledger) {
         // A writer was killed before its first commit: there is nothing to read, and the next
         // writer makes the ledger as if the file were not there.
         Err(LedgerError::Empty { .. }) => return Ok(()),
         opened => opened?,
     };
+    let Some(reader) = reader else { return Ok(()) };
     reader.rows(|_, row| {
         fold.apply(&row);
         ControlFlow::Continue(())

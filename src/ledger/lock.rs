@@ -1,19 +1,27 @@
 //! One writer per ledger: an advisory lock on a file beside it, which the kernel releases when the
 //! process ends, however it ends. Readers take no lock.
+//!
+//! The lock belongs to the open file and not to the process: a child that another thread is just starting
+//! holds a copy of it for a moment. Therefore it is given back by name, and not by closing alone.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::LedgerError;
 
 /// The lock; released when dropped.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // What cannot be unlocked is released by the kernel at the latest with the process.
+        let _ = self.file.unlock();
+    }
 }
 
 /// The ledger's name with something appended.
@@ -27,7 +35,7 @@ impl Lock {
     /// Takes the lock or says who holds it; never waits.
     pub fn take(path: &Path) -> Result<Lock, LedgerError> {
         let lock_path = beside(path, ".lock");
-        let mut file = File::options()
+        let file = File::options()
             .read(true)
             .write(true)
             .create(true)
@@ -35,17 +43,42 @@ impl Lock {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|e| LedgerError::io(path, "open its lock file", &e))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut text = String::new();
-            let _ = (&mut file).take(20).read_to_string(&mut text);
-            let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
-            let pid = if digits.is_empty() { "unknown".to_owned() } else { digits };
-            return Err(LedgerError::Busy { path: path.display().to_string(), pid });
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::Error(e)) => {
+                return Err(LedgerError::io(path, "lock its lock file", &e));
+            }
+            Err(TryLockError::WouldBlock) => return Err(busy(path, &file)),
         }
         file.set_len(0)
             .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0))
-            .and_then(|()| file.flush())
             .map_err(|e| LedgerError::io(path, "write its lock file", &e))?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+/// Who holds it, as the file says.
+fn busy(path: &Path, file: &File) -> LedgerError {
+    let mut text = String::new();
+    let _ = file.take(20).read_to_string(&mut text);
+    let digits: String = text.chars().take_while(char::is_ascii_digit).collect();
+    let pid = if digits.is_empty() { "unknown".to_owned() } else { digits };
+    LedgerError::Busy { path: path.display().to_string(), pid }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_given_back_although_a_child_still_holds_a_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("l.db");
+        let lock = Lock::take(&path).unwrap();
+        let child = lock.file.try_clone().unwrap();
+        assert!(matches!(Lock::take(&path), Err(LedgerError::Busy { .. })));
+        drop(lock);
+        drop(Lock::take(&path).unwrap());
+        drop(child);
     }
 }

@@ -25,6 +25,7 @@ use dwell_injectors::token::{Epoch, TokenId};
 
 use super::LedgerError;
 use super::lock::beside;
+use crate::true_path::true_path;
 
 const MAGIC: &[u8; 8] = b"dwellmrk";
 const HEADER: u64 = 24;
@@ -54,7 +55,12 @@ pub(super) struct Marks {
 }
 
 /// True when a ledger was once written here, whether or not its file is still there.
-pub fn has_marks(ledger: &Path) -> bool {
+pub fn was_recorded(ledger: &Path) -> bool {
+    ledger.exists() || has_marks(&true_path(ledger))
+}
+
+/// True when a ledger of this true name has left its marks.
+pub(super) fn has_marks(ledger: &Path) -> bool {
     beside(ledger, ".marks").exists()
 }
 

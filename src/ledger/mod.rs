@@ -45,7 +45,7 @@ mod writer;
 pub use audit::{Audit, audit};
 pub use chain::Head;
 pub use error::LedgerError;
-pub use marks::has_marks;
+pub use marks::was_recorded;
 pub use reader::{Reader, RowMeta};
 pub use row::*;
 pub use schema::FORMAT;

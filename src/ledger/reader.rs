@@ -16,7 +16,9 @@ use dwell_injectors::token::TokenId;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::checksum;
+use super::marks::was_recorded;
 use super::{Head, LedgerError, Row, RunStarted, marks, schema, writer};
+use crate::true_path::true_path;
 
 /// Where a row stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,7 +76,7 @@ impl Stored {
 impl Reader {
     /// Opens for reading. Works in a folder that cannot be written, too.
     pub fn open(path: &Path) -> Result<Reader, LedgerError> {
-        let path = schema::true_path(path);
+        let path = true_path(path);
         let committed = marks::read(&path).committed;
         let connection = schema::open_reader(&path)?;
         let reader = Reader { connection, path };
@@ -83,6 +85,12 @@ impl Reader {
             return Err(writer::lost_rows(&reader.path, found, committed));
         }
         Ok(reader)
+    }
+
+    /// The same for a ledger that may not be there yet: `None` when nothing was ever recorded. One that
+    /// was there and is gone is an error.
+    pub fn open_if_any(path: &Path) -> Result<Option<Reader>, LedgerError> {
+        if was_recorded(path) { Reader::open(path).map(Some) } else { Ok(None) }
     }
 
     /// Streams all rows in commit order, until `each` breaks.

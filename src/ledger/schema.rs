@@ -3,7 +3,7 @@
 //! `rows` is the ledger; all other tables are derived from it and can be rebuilt, except `bodies`
 //! (whose digests are in the intents) and `cursors` (positions, worth an overlap at most).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -63,21 +63,6 @@ pub(super) fn check_sqlite(path: &Path, number: i32, name: &str) -> Result<(), L
         path,
         format!("SQLite {name} can lose commits; build with the bundled one (3.51.3 or newer)"),
     ))
-}
-
-/// The file's one true name, so that two names of one ledger share its lock.
-pub(super) fn true_path(path: &Path) -> PathBuf {
-    if let Ok(found) = std::fs::canonicalize(path) {
-        return found;
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match (std::fs::canonicalize(folder), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_owned(),
-    }
 }
 
 /// Opens for writing; makes the file when there is none.

@@ -1,9 +1,10 @@
 //! Sightings that are none of ours, told apart and counted, before they are rows.
 //!
 //! The store says whether it knows the canary and whether this watcher recorded this sighting before.
-//! A record that is what was sent, at a place of alerts, is an echo: it proves no detection, and it is
-//! refused here because only the store remembers what every run sent. A repeat is a duplicate within its canary's time (up to the last horizon of its route), and
-//! replayed after it. However many strays a batch holds, it gets one row for each watcher and class.
+//! A repeat is a duplicate within its canary's time (up to the last horizon of its route), and replayed
+//! after it. A record that is what was sent, at a place of alerts, is an echo: it proves no detection,
+//! and it is refused here because only the store remembers what every run sent. However many strays a
+//! batch holds, it gets one row for each watcher and class.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -33,18 +34,16 @@ impl Classes {
         if !store.knows(sighting.canary)? {
             return Ok(Some(StrayClass::Unknown));
         }
-        if let Some(record) = record.filter(|_| sighting.stage >= Stage::Detected)
-            && store.bodies(sighting.canary)?.iter().any(|body| is_echo(record, body))
-        {
-            return Ok(Some(StrayClass::Echoed));
-        }
-        let seen = store.has_sighting(&sighting.watcher, &sighting.native_id, sighting.canary)?;
-        match seen {
+        // An echo is never recorded as a sighting: a repeat needs no bodies.
+        if store.has_sighting(&sighting.watcher, &sighting.native_id, sighting.canary)? {
             // The same alert again says something only about who sent it so late.
-            true if self.is_over(store, sighting)? => Ok(Some(StrayClass::Replayed)),
-            true => Ok(Some(StrayClass::Duplicate)),
-            false => Ok(None),
+            let late = self.is_over(store, sighting)?;
+            return Ok(Some(if late { StrayClass::Replayed } else { StrayClass::Duplicate }));
         }
+        let record = record.filter(|_| sighting.stage >= Stage::Detected);
+        let Some(record) = record else { return Ok(None) };
+        let echo = is_echo(record, &store.bodies(sighting.canary)?);
+        Ok(echo.then_some(StrayClass::Echoed))
     }
 
     /// True when the last horizon of the sighting's canary had passed when it was seen.

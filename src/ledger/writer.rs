@@ -24,7 +24,8 @@ use super::sqlite::SqliteStore;
 use super::store::Store;
 use super::strays::{self, Classes};
 use super::ticket::{Ticket, block_on};
-use super::{Batch, Head, LedgerError, Opened, Row, Stray, recovery, schema};
+use super::{Batch, Head, LedgerError, Opened, Row, Stray, recovery};
+use crate::true_path::true_path;
 
 /// Batches that wait for the writer at most.
 const QUEUE: usize = 1024;
@@ -92,7 +93,7 @@ impl Ledger {
         clock: Arc<dyn Clock>,
     ) -> Result<Ledger, LedgerError> {
         make_folder(path)?;
-        let path = schema::true_path(path);
+        let path = true_path(path);
         let lock = Lock::take(&path)?;
         let found = marks::read(&path);
         let mut store = SqliteStore::open(&path, chain_key)?;

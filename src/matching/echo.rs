@@ -14,25 +14,32 @@ use serde_json::Value;
 /// A longer record is no event of ours: a body, what escapes in it, and what a search puts around it.
 pub const MAX_ECHO: usize = 2 * MAX_BODY;
 
-/// True when the record is that body: its line, the same JSON, or the document of a search hit.
-pub fn is_echo(record: &[u8], body: &str) -> bool {
+/// True when the record is one of these bodies: its line, the same JSON, or the document of a search hit.
+pub fn is_echo(record: &[u8], bodies: &[String]) -> bool {
     if record.len() > MAX_ECHO {
         return false;
     }
-    if record.trim_ascii_end() == one_line(body).trim_ascii_end().as_bytes() {
+    let line = record.trim_ascii_end();
+    if bodies.iter().any(|body| line == one_line(body).trim_ascii_end().as_bytes()) {
         return true;
     }
-    let object =
-        |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object);
-    let Some(sent) = object(body.as_bytes()) else { return false };
     let Some(found) = object(record) else { return false };
     let hit = found.get("_source").filter(|_| found.get("_index").is_some());
-    found == sent || hit == Some(&sent)
+    let mut sent = bodies.iter().filter_map(|body| object(body.as_bytes()));
+    sent.any(|sent| found == sent || hit == Some(&sent))
+}
+
+fn object(bytes: &[u8]) -> Option<Value> {
+    serde_json::from_slice::<Value>(bytes).ok().filter(Value::is_object)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn is_echo(record: &[u8], body: &str) -> bool {
+        super::is_echo(record, &["another event of the burst".to_owned(), body.to_owned()])
+    }
 
     #[test]
     fn a_copy_is_an_echo_and_what_quotes_it_is_none() {

@@ -103,7 +103,19 @@ fn verify_says_whole_then_points_at_the_altered_row() {
     assert_eq!(lab.dwell(&["ledger", "show"]).0, 3, "a damaged ledger is not summed up");
     assert!(lab.dwell(&["ledger", "verify", "--help"]).1.contains("  3   a row was altered"));
     std::fs::remove_file(&ledger).unwrap();
-    for args in [&["ledger", "verify"][..], &["ledger", "show"], &["leftovers"], &["report"]] {
+    let name = lab.path().join("nothing.log");
+    std::fs::write(&name, "nothing\n").unwrap();
+    let scanned = name.to_str().unwrap();
+    for args in [
+        &["ledger", "verify"][..],
+        &["ledger", "show"],
+        &["leftovers"],
+        &["report"],
+        &["scan", scanned],
+        &["explain", "1.0"],
+        &["stop"],
+        &["run", "--dry-run"],
+    ] {
         let (code, _, err) = lab.dwell(args);
         assert_eq!(code, 3, "{args:?}: {err}");
         assert!(err.contains("the file is gone, its marks are still beside it"), "{err}");

@@ -110,11 +110,9 @@ fn claim(
 
 /// A plan made after the first canary would be no plan.
 fn refuse_begun(config: &Config, claims: &[Recorded]) -> Result<(), Failure> {
-    if !config.ledger.exists() {
-        return Ok(());
-    }
+    let Some(reader) = Reader::open_if_any(&config.ledger)? else { return Ok(()) };
     let mut fold = Fold::new(None);
-    Reader::open(&config.ledger)?.rows(|_, row| {
+    reader.rows(|_, row| {
         // Sightings and looks do not matter here, and they are nearly all rows.
         if matches!(row, Row::Run(_) | Row::Intent(_) | Row::Withdrawn(_)) {
             fold.apply(&row);

@@ -77,10 +77,7 @@ impl From<StageName> for Stage {
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let config = config::load_for_reading(&global.config)?;
     let keys = Arc::new(KeyRing::load(&config.key).map_err(super::key::failed)?);
-    let reader = match config.ledger.exists() {
-        true => Some(Reader::open(&config.ledger)?),
-        false => None,
-    };
+    let reader = Reader::open_if_any(&config.ledger)?;
     if args.add && reader.is_none() {
         let ledger = config.ledger.display();
         return Err(Failure::User(format!("there is no ledger at {ledger} to add to")));

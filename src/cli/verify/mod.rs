@@ -25,7 +25,7 @@ use super::Global;
 use crate::config::{self, Config};
 use crate::dispatch::story::Origin;
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::{Batch, Ledger, LedgerError, Opening, Reader, Row, VerifyRow};
+use crate::ledger::{Batch, Ledger, Opening, Reader, Row, VerifyRow};
 use crate::matching::Scanner;
 
 /// The longest text that is looked at, bytes. Archives are for `dwell scan`.
@@ -80,7 +80,7 @@ fn decide(args: &Args, global: &Global) -> Result<Exit, Failure> {
     };
     let config = config::load_for_reading(&global.config)?;
     let keys = Arc::new(KeyRing::load(&config.key).map_err(super::key::failed)?);
-    let reader = super::ledger::reader_if_any(&config.ledger)?;
+    let reader = Reader::open_if_any(&config.ledger)?;
     let clock = SystemClock::new();
     let case = Case { scanner: Scanner::new(Arc::clone(&keys)), keys, reader, clock };
     let findings = match &args.event {
@@ -205,10 +205,7 @@ fn record(case: &Case, config: &Config, findings: &[Finding]) -> Result<(), Stri
     let opening = Opening { verb: "verify".to_owned() };
     let clock: Arc<dyn Clock> = Arc::new(case.clock);
     let ledger = Ledger::open(&config.ledger, &case.keys.chain_key(), opening, clock);
-    let ledger = ledger.map_err(|error| match error {
-        LedgerError::Busy { pid, .. } => format!("process {pid} is writing to the ledger"),
-        other => other.to_string(),
-    })?;
+    let ledger = ledger.map_err(|error| error.to_string())?;
     // One row for each canary and answer, however many records it stands in.
     let mut distinct = BTreeMap::new();
     for finding in findings {

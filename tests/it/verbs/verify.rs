@@ -221,7 +221,7 @@ fn it_answers_while_another_process_writes_and_without_a_ledger() {
     let writer = lab.open();
     let (exit, shown) = code(&lab, &[&token]);
     assert_eq!(exit, 0, "{shown}");
-    let note = format!("not recorded: process {} is writing", std::process::id());
+    let note = format!("is being written by process {}; wait for it", std::process::id());
     assert!(shown.contains(&note), "{shown}");
     writer.close(std::time::Duration::from_secs(10)).unwrap();
     assert_eq!(recorded(&lab), [""; 0]);

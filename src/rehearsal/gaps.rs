@@ -51,13 +51,14 @@ impl fmt::Display for FieldGap {
 }
 
 /// Compares an indexed document with what the recipe's parser makes of the event that was sent. Of
-/// a burst, the event that resembles the document most is the one compared.
+/// a burst, the event that resembles the document most is the one compared. `None` when the parser reads
+/// none of them: then nothing was compared.
 pub fn missing_fields(
     recipe: &Recipe,
     rendered: &Rendered,
     facts: &BTreeMap<String, String>,
     document: &Value,
-) -> Vec<FieldGap> {
+) -> Option<Vec<FieldGap>> {
     let zone = facts
         .get("time_zone")
         .or_else(|| recipe.needs.get("time_zone").map(|need| &need.default))
@@ -71,7 +72,6 @@ pub fn missing_fields(
         })
         .map(|parsed| compare(recipe, &parsed.fields, document))
         .min_by_key(Vec::len)
-        .unwrap_or_default()
 }
 
 fn compare(recipe: &Recipe, sent: &Value, document: &Value) -> Vec<FieldGap> {
@@ -136,7 +136,7 @@ mod tests {
         // The last event of the burst as an index holds it.
         let mut document = events[6].event.clone();
         change(&mut document);
-        let gaps = missing_fields(recipe, &rendered, &facts, &document);
+        let gaps = missing_fields(recipe, &rendered, &facts, &document).unwrap();
         gaps.iter().map(FieldGap::to_string).collect()
     }
 
@@ -149,6 +149,16 @@ mod tests {
             set(document, "source.port", json!(37525));
         });
         assert_eq!(other, [""; 0]);
+    }
+
+    #[test]
+    fn what_the_parser_cannot_read_was_not_compared() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let recipe = &catalogue.get("fake-login/sshd-brute-force-success").unwrap().recipe;
+        let facts = BTreeMap::new();
+        let (mut rendered, events) = parsed_events(recipe, &GoldenToken, &facts).unwrap();
+        rendered.events.iter_mut().for_each(|event| event.body = "another log".to_owned());
+        assert_eq!(missing_fields(recipe, &rendered, &facts, &events[6].event), None);
     }
 
     #[test]

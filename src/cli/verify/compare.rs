@@ -5,7 +5,10 @@
 //! ([`super::relay`]). A document is ours when one of the fields that are known to hold raw text
 //! ([`super::places`]) does so, or when every declared field of the recipe is there and holds what was
 //! sent; and in both cases only if no field of the document contradicts what was sent. What cannot be
-//! compared is not ours.
+//! compared is not ours: neither is what the recipe cannot read any more, nor a document beside a recipe
+//! that has changed since.
+
+use std::collections::BTreeSet;
 
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::parse::{ParseHints, get, parse};
@@ -15,7 +18,7 @@ use serde_json::Value;
 
 use super::places::{OF_SHIPPERS, PROGRAM, layers, raw_texts, search_hits};
 use super::relay::{Line, Text, is_sent};
-use crate::dispatch::story::Origin;
+use crate::dispatch::story::{Origin, RECIPE_CHANGED};
 use crate::rehearsal::{FieldGap, Gap, field_gap};
 
 /// Differences that are told, at most.
@@ -24,7 +27,14 @@ const MAX_TOLD: usize = 12;
 /// One event as it was sent, and what the recipe's parser finds in it.
 struct Sent {
     text: Text,
-    fields: Value,
+    /// `None` where it finds nothing that could be compared.
+    fields: Option<Value>,
+}
+
+/// A recipe, and the fields that it declares.
+struct Declared<'a> {
+    recipe: &'a Recipe,
+    fields: BTreeSet<String>,
 }
 
 /// Splits a file into records: a JSON array's elements, a search answer's hits, one JSON document,
@@ -48,36 +58,52 @@ pub(super) fn differences(record: &str, origin: &Origin, catalogue: &Catalogue) 
     if origin.bodies.is_empty() {
         return vec!["the ledger kept no body of it, so nothing can be compared".to_owned()];
     }
-    let recipe = catalogue.get(&origin.plan.recipe).map(|entry| entry.recipe.as_ref());
-    let sent = sent(origin, recipe);
+    let entry = catalogue.get(&origin.plan.recipe);
+    let declared = entry
+        .map(|entry| Declared { recipe: &entry.recipe, fields: entry.recipe.expected_fields() });
+    let sent = sent(origin, declared.as_ref());
     if sent.iter().any(|sent| is_sent(record, &sent.text)) {
         return Vec::new();
     }
-    let Some(recipe) = recipe else {
+    let (Some(entry), Some(declared)) = (entry, declared) else {
         return vec![format!(
             "it is not what was sent, and recipe {} is not there to compare field by field",
             origin.plan.recipe
         )];
     };
-    match serde_json::from_str::<Value>(record).ok().filter(Value::is_object) {
-        Some(document) => fewest(&sent, |sent| document_differs(&document, sent, recipe)),
-        None => line_differs(record, &sent, origin, recipe),
+    let mut told = match serde_json::from_str::<Value>(record).ok().filter(Value::is_object) {
+        Some(document) => {
+            let layers = layers(document);
+            fewest(&sent, declared.recipe, |sent, fields| {
+                document_differs(&layers, sent, fields, &declared)
+            })
+        }
+        None => line_differs(record, &sent, origin, &declared),
+    };
+    if origin.recipe_changed(entry) {
+        told.push(RECIPE_CHANGED.to_owned());
     }
+    told
 }
 
 /// Every event whose body was kept.
-fn sent(origin: &Origin, recipe: Option<&Recipe>) -> Vec<Sent> {
+fn sent(origin: &Origin, declared: Option<&Declared<'_>>) -> Vec<Sent> {
     let app = origin.syslog_app();
     let events = origin.rendered().events.into_iter();
     events
         .map(|event| {
-            let parsed = recipe.and_then(|r| fields_of(r, &event.body, event.time_ns, origin));
-            let fields = parsed.unwrap_or(Value::Null);
-            let line = recipe.filter(|r| r.format == Format::Syslog).and_then(|_| line_of(&fields));
-            let tag = match &line {
-                Some(_) => text_of(&fields, "process.name"),
-                None => app.clone(),
+            let near_ns = event.time_ns;
+            let parsed = declared.and_then(|d| fields_of(d.recipe, &event.body, near_ns, origin));
+            let syslog = declared.is_some_and(|d| d.recipe.format == Format::Syslog);
+            let line = parsed.as_ref().filter(|_| syslog).and_then(line_of);
+            let tag = match (&line, &parsed) {
+                (Some(_), Some(fields)) => text_of(fields, "process.name"),
+                _ => app.clone(),
             };
+            let fields = parsed.filter(|fields| {
+                let found = |field| get(fields, field).is_some_and(|value| !is_blank(value));
+                declared.is_some_and(|d| d.fields.iter().any(|field| found(field)))
+            });
             Sent { text: Text { body: event.body, tag, line }, fields }
         })
         .collect()
@@ -105,9 +131,21 @@ fn text_of(fields: &Value, name: &str) -> Option<String> {
     get(fields, name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// Of a burst the event that resembles the record most is the one compared.
-fn fewest(sent: &[Sent], differs: impl Fn(&Sent) -> Vec<String>) -> Vec<String> {
-    let compared = sent.iter().map(differs).min_by_key(Vec::len).unwrap_or_default();
+/// Of a burst the event that resembles the record most is the one compared. An event that cannot be read
+/// resembles nothing.
+fn fewest(
+    sent: &[Sent],
+    recipe: &Recipe,
+    differs: impl Fn(&Sent, &Value) -> Vec<String>,
+) -> Vec<String> {
+    let compared = sent.iter().filter_map(|sent| Some(differs(sent, sent.fields.as_ref()?)));
+    let Some(compared) = compared.min_by_key(Vec::len) else {
+        return vec![format!(
+            "what was sent cannot be read with recipe {} as it is now; compare with the recipe of that \
+             run",
+            recipe.id
+        )];
+    };
     let more = compared.len().saturating_sub(MAX_TOLD);
     let mut told: Vec<String> = compared.into_iter().take(MAX_TOLD).collect();
     if more > 0 {
@@ -117,15 +155,21 @@ fn fewest(sent: &[Sent], differs: impl Fn(&Sent) -> Vec<String>) -> Vec<String> 
 }
 
 /// A line that is not what was sent differs, whatever its fields say; they say where.
-fn line_differs(record: &str, sent: &[Sent], origin: &Origin, recipe: &Recipe) -> Vec<String> {
-    let Some(fields) = fields_of(recipe, record, origin.submitted().wall_ns, origin) else {
+fn line_differs(
+    record: &str,
+    sent: &[Sent],
+    origin: &Origin,
+    declared: &Declared<'_>,
+) -> Vec<String> {
+    let recipe = declared.recipe;
+    let Some(found) = fields_of(recipe, record, origin.submitted().wall_ns, origin) else {
         return vec!["it has not the shape of what was sent".to_owned()];
     };
-    let told = fewest(sent, |sent| {
-        let host = gap("host.name", sent, &fields, recipe).map(tell);
+    let told = fewest(sent, recipe, |sent, fields| {
+        let host = gap("host.name", fields, &found, recipe).map(tell);
         let mut told: Vec<String> = host.into_iter().collect();
-        told.extend(contradictions(&fields, sent, recipe));
-        told.extend(lacks(&fields, sent, recipe));
+        told.extend(contradictions(&found, sent, fields, declared));
+        told.extend(lacks(&found, sent, fields, declared));
         told
     });
     match told.is_empty() {
@@ -134,12 +178,17 @@ fn line_differs(record: &str, sent: &[Sent], origin: &Origin, recipe: &Recipe) -
     }
 }
 
-fn document_differs(document: &Value, sent: &Sent, recipe: &Recipe) -> Vec<String> {
-    let layers = layers(document);
-    let mut told: Vec<String> =
-        layers.iter().flat_map(|layer| contradictions(layer, sent, recipe)).collect();
+/// `fields` are those of the event that was sent.
+fn document_differs(
+    layers: &[Value],
+    sent: &Sent,
+    fields: &Value,
+    declared: &Declared<'_>,
+) -> Vec<String> {
+    let differs = |layer| contradictions(layer, sent, fields, declared);
+    let mut told: Vec<String> = layers.iter().flat_map(differs).collect();
     if !layers.iter().any(|layer| holds(layer, &sent.text)) {
-        let lacking = layers.iter().map(|layer| lacks(layer, sent, recipe));
+        let lacking = layers.iter().map(|layer| lacks(layer, sent, fields, declared));
         told.extend(lacking.min_by_key(Vec::len).unwrap_or_default());
     }
     told.sort();
@@ -150,7 +199,7 @@ fn document_differs(document: &Value, sent: &Sent, recipe: &Recipe) -> Vec<Strin
 /// A raw text of the document is what was sent. A message alone is that only under its program.
 fn holds(layer: &Value, sent: &Text) -> bool {
     raw_texts(layer).any(|(_, text)| {
-        is_sent(text, sent) || (is_message(text, sent) && programs(layer).any(|_| true))
+        is_sent(text, sent) || (is_message(text, sent) && programs(layer).next().is_some())
     })
 }
 
@@ -166,18 +215,23 @@ fn programs(layer: &Value) -> impl Iterator<Item = (&'static str, &Value)> {
 
 /// What is there and differs from what was sent: declared fields, and of a JSON event all the others
 /// that no shipper sets on its way.
-fn contradictions(layer: &Value, sent: &Sent, recipe: &Recipe) -> Vec<String> {
-    let declared = recipe.expected_fields();
+fn contradictions(
+    layer: &Value,
+    sent: &Sent,
+    fields: &Value,
+    declared: &Declared<'_>,
+) -> Vec<String> {
+    let recipe = declared.recipe;
     let time = recipe.time.as_ref().map(|time| time.field.as_str());
     let compared = |field: &str| {
         let shippers =
             OF_SHIPPERS.iter().any(|own| field == *own || field.starts_with(&format!("{own}.")));
-        declared.contains(field) || (!shippers && Some(field) != time)
+        declared.fields.contains(field) || (!shippers && Some(field) != time)
     };
-    let mut told: Vec<String> = leaves(&sent.fields)
+    let mut told: Vec<String> = leaves(fields)
         .into_iter()
         .filter(|field| compared(field))
-        .filter_map(|field| gap(&field, sent, layer, recipe))
+        .filter_map(|field| gap(&field, fields, layer, recipe))
         .filter(|gap| gap.gap == Gap::Different)
         .map(tell)
         .collect();
@@ -190,10 +244,10 @@ fn contradictions(layer: &Value, sent: &Sent, recipe: &Recipe) -> Vec<String> {
 }
 
 /// Declared fields that are not as they were sent, and raw texts that are something else.
-fn lacks(layer: &Value, sent: &Sent, recipe: &Recipe) -> Vec<String> {
-    let fields = recipe.expected_fields();
-    let mut told: Vec<String> =
-        fields.iter().filter_map(|field| gap(field, sent, layer, recipe)).map(tell).collect();
+fn lacks(layer: &Value, sent: &Sent, fields: &Value, declared: &Declared<'_>) -> Vec<String> {
+    let recipe = declared.recipe;
+    let gaps = declared.fields.iter().filter_map(|field| gap(field, fields, layer, recipe));
+    let mut told: Vec<String> = gaps.map(tell).collect();
     if recipe.format != Format::Json {
         let texts = raw_texts(layer)
             .filter(|(_, text)| !is_sent(text, &sent.text) && !is_message(text, &sent.text));
@@ -203,8 +257,8 @@ fn lacks(layer: &Value, sent: &Sent, recipe: &Recipe) -> Vec<String> {
 }
 
 /// What is wrong with one field that was sent.
-fn gap(field: &str, sent: &Sent, layer: &Value, recipe: &Recipe) -> Option<FieldGap> {
-    let expected = get(&sent.fields, field).filter(|value| !is_blank(value))?;
+fn gap(field: &str, sent: &Value, layer: &Value, recipe: &Recipe) -> Option<FieldGap> {
+    let expected = get(sent, field).filter(|value| !is_blank(value))?;
     let actual = get(layer, field);
     let gap = field_gap(field, expected, actual)?;
     let same = match (expected, actual) {

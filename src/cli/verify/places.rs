@@ -72,10 +72,11 @@ const ANSWER: [&str; 8] = [
 ];
 
 /// A document, what it wraps, and what its raw text holds as JSON.
-pub(super) fn layers(document: &Value) -> Vec<Value> {
-    let mut all = vec![document.clone()];
+pub(super) fn layers(document: Value) -> Vec<Value> {
     let wrapped = WRAPPERS.iter().filter_map(|name| document.get(name));
-    all.extend(wrapped.filter(|value| value.is_object()).cloned());
+    let wrapped: Vec<Value> = wrapped.filter(|value| value.is_object()).cloned().collect();
+    let mut all = vec![document];
+    all.extend(wrapped);
     let inner: Vec<Value> = all
         .iter()
         .flat_map(raw_texts)

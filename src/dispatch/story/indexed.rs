@@ -8,7 +8,7 @@ use dwell_injectors::token::KeyRing;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Origin;
+use super::{Origin, RECIPE_CHANGED};
 use crate::ledger::Stage;
 use crate::rehearsal::{
     CorrelationStory, FieldGap, RuleSet, RuleStory, Timed, explain_correlation, explain_document,
@@ -39,6 +39,8 @@ pub struct Indexed {
     pub unreadable: usize,
     /// True when the recipe is not the one that the run used.
     pub recipe_changed: bool,
+    /// True when what was sent could be read and compared with a document.
+    pub compared: bool,
     /// Fields that are not as they were sent.
     pub gaps: Vec<DocumentGap>,
     /// The recipe's single-event rules on the documents.
@@ -60,8 +62,7 @@ pub(super) fn look(origin: &Origin, catalogue: &Catalogue, keys: Option<&KeyRing
             .push(format!("ingested; recipe {recipe} is not there, so nothing can be compared"));
         return found;
     };
-    let digest = origin.run.recipes.get(&entry.recipe.id);
-    found.recipe_changed = digest.is_some_and(|digest| *digest != entry.digest);
+    found.recipe_changed = origin.recipe_changed(entry);
     if let Some(rendered) = what_was_sent(origin, entry, keys) {
         gaps(origin, entry, &rendered, &documents, &mut found);
     }
@@ -116,7 +117,9 @@ fn gaps(
     let facts = origin.facts();
     let mut counted: BTreeMap<String, DocumentGap> = BTreeMap::new();
     for document in documents {
-        for gap in missing_fields(&entry.recipe, rendered, &facts, &document.event) {
+        let gaps = missing_fields(&entry.recipe, rendered, &facts, &document.event);
+        found.compared |= gaps.is_some();
+        for gap in gaps.unwrap_or_default() {
             let key = format!("{} {:?}", gap.field, gap.gap);
             let known = counted.entry(key).or_insert(DocumentGap { gap, documents: 0 });
             known.documents += 1;
@@ -185,7 +188,12 @@ fn words(found: &Indexed, origin: &Origin) -> Vec<String> {
             all => format!("{gap} (in {documents} of {all} documents)"),
         });
     }
-    if found.gaps.is_empty() {
+    if !found.compared {
+        words.push(format!(
+            "ingested; what was sent cannot be read with recipe {} as it is now, so no field was compared",
+            origin.plan.recipe
+        ));
+    } else if found.gaps.is_empty() {
         words.push("ingested, and every field of the recipe is as it was sent".to_owned());
     }
     let events = origin.intent.digests.len();
@@ -211,7 +219,7 @@ fn words(found: &Indexed, origin: &Origin) -> Vec<String> {
         ));
     }
     if found.recipe_changed {
-        words.push("the recipe has changed since this run".to_owned());
+        words.push(RECIPE_CHANGED.to_owned());
     }
     words
 }

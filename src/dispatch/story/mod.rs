@@ -14,7 +14,7 @@ mod indexed;
 mod origin;
 
 pub use indexed::{DocumentGap, Indexed};
-pub use origin::Origin;
+pub use origin::{Origin, RECIPE_CHANGED};
 
 use std::collections::BTreeMap;
 

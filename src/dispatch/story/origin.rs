@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use dwell_injectors::catalogue::Entry;
 use dwell_injectors::injector::Event;
 use dwell_injectors::render::Rendered;
 use dwell_injectors::stamp::Stamp;
@@ -11,6 +12,9 @@ use dwell_injectors::token::TokenId;
 use crate::ledger::{
     Intent, LedgerError, Reader, ReceiptRow, RoutePlan, Row, RunStarted, SightingRow,
 };
+
+/// Told wherever fields are compared by a recipe that is not the one of the run.
+pub const RECIPE_CHANGED: &str = "the recipe has changed since this run";
 
 /// What the ledger holds of one canary. Point look-ups only: nothing here reads the whole ledger.
 #[derive(Clone, Debug)]
@@ -81,6 +85,11 @@ impl Origin {
     pub fn facts(&self) -> BTreeMap<String, String> {
         let facts = self.route().and_then(|route| route.get("facts").cloned());
         facts.and_then(|facts| serde_json::from_value(facts).ok()).unwrap_or_default()
+    }
+
+    /// True when the recipe is not the one that the run used.
+    pub fn recipe_changed(&self, entry: &Entry) -> bool {
+        self.run.recipes.get(&entry.recipe.id).is_some_and(|digest| *digest != entry.digest)
     }
 
     /// The program tag that a syslog transport gave to events that are no syslog line themselves.

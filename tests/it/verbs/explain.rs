@@ -7,7 +7,7 @@ use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::Carrier;
 use serde_json::{Value, json};
 
-use super::ledger::{Lab, SSHD, stdout};
+use super::ledger::{Lab, OWN, SSHD, stdout};
 
 const BURST: &str = "fake-login/sshd-brute-force-success";
 
@@ -46,6 +46,20 @@ fn a_whole_document_puts_the_blame_on_the_rule() {
     let words = conclusion(&lab);
     assert!(words[0].contains("every field of the recipe is as it was sent"), "{words:?}");
     assert!(words[1].contains("the SIEM has it switched off"), "{words:?}");
+}
+
+#[test]
+fn what_the_recipe_cannot_read_any_more_is_not_said_to_be_as_it_was_sent() {
+    let lab = Lab::new();
+    lab.own_recipe(SSHD, str::to_owned);
+    let sent = lab.run(&[OWN], 400);
+    lab.sighted(0, Stage::Ingested, "doc-1", &document(SSHD, &sent[0][0]).to_string());
+    assert!(conclusion(&lab)[0].contains("every field of the recipe is as it was sent"));
+    lab.own_recipe(SSHD, |text| text.replace("regex = '^", "regex = '^at "));
+    let words = conclusion(&lab);
+    assert!(words[0].contains("cannot be read with recipe own/recipe as it is now"), "{words:?}");
+    assert!(words.contains(&"the recipe has changed since this run".to_owned()), "{words:?}");
+    assert!(!words.iter().any(|words| words.contains("as it was sent")), "{words:?}");
 }
 
 #[test]

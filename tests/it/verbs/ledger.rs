@@ -10,14 +10,16 @@ use dwell::ledger::{
     Batch, EventResult, Grade, Intent, Ledger, Opening, ReceiptRow, Row, SightingRow, Stage,
     Withdrawn,
 };
-use dwell_injectors::catalogue::Catalogue;
+use dwell_injectors::catalogue::{Catalogue, Entry};
 use dwell_injectors::receipt::Strength;
+use dwell_injectors::recipe::Recipe;
 use dwell_injectors::render::{RenderInput, render};
 use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
 use dwell_injectors::token::{Carrier, Epoch, KeyRing, TokenId};
 use serde_json::{Value, json};
 
 pub const SSHD: &str = "fake-login/sshd-failed-password";
+pub const OWN: &str = "own/recipe";
 
 pub fn dwell(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dwell")).current_dir(folder).args(args).output().unwrap()
@@ -81,18 +83,29 @@ impl Lab {
     /// A run with one route per recipe, and a canary of each: serial = route. Returns what was sent.
     pub fn run(&self, recipes: &[&str], ago_s: i64) -> Vec<Vec<String>> {
         let at = SystemClock::new().now().plus_ns(-ago_s * 1_000_000_000);
-        let mut batch = Batch { rows: vec![run_row(recipes, at)], ..Batch::default() };
+        let catalogue = self.catalogue();
+        let entries: Vec<&Entry> = recipes.iter().map(|id| catalogue.get(id).unwrap()).collect();
+        let mut batch = Batch { rows: vec![run_row(&entries, at)], ..Batch::default() };
         let mut sent = Vec::new();
-        for (route, recipe) in (0u32..).zip(recipes) {
-            sent.push(self.canary(&mut batch, route, recipe, at));
+        for (route, entry) in (0u32..).zip(entries) {
+            sent.push(self.canary(&mut batch, route, &entry.recipe, at));
         }
         self.write(batch);
         sent
     }
 
-    fn canary(&self, batch: &mut Batch, route: u32, recipe: &str, at: Stamp) -> Vec<String> {
-        let catalogue = Catalogue::embedded().unwrap();
-        let recipe = &catalogue.get(recipe).unwrap().recipe;
+    /// The recipe of an embedded one, as `own/recipe` in the lab's folder; also anew.
+    pub fn own_recipe(&self, of: &str, change: impl Fn(&str) -> String) {
+        let embedded = Catalogue::embedded().unwrap();
+        let text = embedded.get(of).unwrap().source.replacen(of, OWN, 1);
+        self.file("recipes/recipe.toml", change(&text).as_bytes());
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        Catalogue::load(&[self.path().join("recipes")]).unwrap()
+    }
+
+    fn canary(&self, batch: &mut Batch, route: u32, recipe: &Recipe, at: Stamp) -> Vec<String> {
         let token = self.keys.mint(Epoch(1), route).unwrap();
         let facts = BTreeMap::new();
         let input =
@@ -166,10 +179,13 @@ pub fn canary(serial: u32) -> TokenId {
     TokenId { epoch: Epoch(1), serial }
 }
 
-fn run_row(recipes: &[&str], at: Stamp) -> Row {
-    let routes: Vec<Value> = recipes
+fn run_row(entries: &[&Entry], at: Stamp) -> Row {
+    let digests: BTreeMap<&str, &str> =
+        entries.iter().map(|entry| (entry.recipe.id.as_str(), entry.digest.as_str())).collect();
+    let routes: Vec<Value> = entries
         .iter()
-        .map(|recipe| {
+        .map(|entry| {
+            let recipe = &entry.recipe.id;
             json!({"name": format!("route of {recipe}"), "recipe": recipe, "attack": [],
                 "enters_at": "host-log", "owner": "SOC", "supplier": false,
                 "target": "auth.log", "proof": "written", "planned": 1,
@@ -182,7 +198,7 @@ fn run_row(recipes: &[&str], at: Stamp) -> Row {
     serde_json::from_value(json!({
         "k": "run", "at": at, "run": 1, "campaign": "first", "seed": 1, "arrivals": "stratified",
         "starts": at, "window_ns": 1, "quiet_hours": [], "config_digest": "d", "config": {},
-        "recipes": {}, "dialects": {}, "routes": routes,
+        "recipes": digests, "dialects": {}, "routes": routes,
         "authorisation": {"approved_by": "Head of Security", "contact": "+41 00 000 00 00"},
         "watchers": [
             {"name": "index", "stage": "ingested", "kind": "poll", "dialect": "opensearch",

@@ -11,7 +11,7 @@ use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::Carrier;
 use serde_json::{Value, json};
 
-use super::ledger::{Lab, SSHD, stdout};
+use super::ledger::{Lab, OWN, SSHD, stdout};
 
 fn code(lab: &Lab, args: &[&str]) -> (i32, String) {
     let output = lab.dwell(&[&["verify"], args].concat());
@@ -190,6 +190,43 @@ fn what_pipelines_make_of_a_canary_is_still_ours() {
     }
     let alone = json!({"MESSAGE": message});
     assert_eq!(event_code(&lab, &alone.to_string()).0, 10, "nobody says whose message it is");
+}
+
+/// What cannot be compared is not ours: a document that holds our token and nothing else is anybody's.
+#[test]
+fn what_the_recipe_cannot_read_any_more_is_not_ours() {
+    let lab = Lab::new();
+    lab.own_recipe("fake-login/sshd-brute-force-success", str::to_owned);
+    let sent = lab.run(&[OWN], 10);
+    let token_only = json!({"user": {"name": lab.token(0, Carrier::Text)}}).to_string();
+    let whole = json!({"_source": {"message": sent[0][0]}}).to_string();
+    let (exit, shown) = event_code(&lab, &token_only);
+    assert_eq!((exit, shown.contains("`source.ip` is missing")), (10, true), "{shown}");
+    assert_eq!(event_code(&lab, &whole).0, 0);
+
+    // A remark changes no field, and yet nobody knows that.
+    lab.own_recipe("fake-login/sshd-brute-force-success", |text| format!("{text}\n# a remark\n"));
+    let (exit, shown) = event_code(&lab, &whole);
+    assert_eq!(exit, 10, "{shown}");
+    assert!(shown.contains("differs    the recipe has changed since this run"), "{shown}");
+
+    // No pattern matches, or only one, of the last event of the burst.
+    let changes: [fn(&str) -> String; 2] = [
+        |text| text.replace("regex = '^", "regex = '^at "),
+        |text| text.replace("regex = '^Failed", "regex = '^at Failed"),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        lab.own_recipe("fake-login/sshd-brute-force-success", change);
+        for record in [&token_only, &whole] {
+            let (exit, shown) = event_code(&lab, record);
+            assert_eq!(exit, 10, "{number} {record}: {shown}");
+            let unread = shown.contains(
+                "what was sent cannot be read with recipe own/recipe as it is now; compare with",
+            );
+            assert_eq!(unread, number != 1, "{number} {record}: {shown}");
+        }
+        assert_eq!(event_code(&lab, &sent[0][0]).0, 0, "byte for byte it needs no recipe");
+    }
 }
 
 fn event_code(lab: &Lab, content: &str) -> (i32, String) {

@@ -12,7 +12,6 @@ mod detector;
 mod estimate;
 mod ledger;
 mod numbers;
-mod own;
 mod plan;
 mod recipes;
 mod run;

@@ -1,9 +1,12 @@
 //! `dwell run` from outside: a log file, a stand-in for a SIEM that copies lines into an alert file,
 //! and every way in which a campaign can go wrong.
 
+mod api;
 mod foretold;
 mod outage;
+mod own;
 mod starts;
+mod stops;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -284,93 +287,6 @@ fn a_target_that_is_missing_leaves_everything_undelivered() {
 }
 
 #[test]
-fn the_kill_switch_acts_within_a_second_and_nothing_is_forgotten() {
-    let site = Site::new(&Setup { count: 200, window: "20s", ..Setup::default() });
-    let _siem = Siem::start(&site, Duration::ZERO);
-    let mut child = site.start(&["run"]);
-    wait_until("some canaries", || lines(&site.path("auth.log")) >= 5);
-    let stopped = site.dwell(&["stop"]);
-    assert_eq!(stopped.status.code(), Some(0), "{}", String::from_utf8_lossy(&stopped.stderr));
-    std::thread::sleep(Duration::from_secs(1));
-    let after_a_second = lines(&site.path("auth.log"));
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
-    assert_eq!(lines(&site.path("auth.log")), after_a_second, "something left after the stop");
-    let (outcomes, model) = site.outcomes();
-    let withdrawn = model["routes"][0]["withdrawn"]["kill switch"].as_u64().unwrap();
-    assert_eq!(outcomes["detected"] + withdrawn, 200);
-    assert!(withdrawn > 100, "only {withdrawn} withdrawn");
-    assert_eq!(outcomes["detected"] as usize, after_a_second, "what left is what was recorded");
-}
-
-#[test]
-fn a_run_that_was_stopped_early_carries_no_claim() {
-    let site = Site::new(&Setup { count: 400, window: "8s", ..Setup::default() });
-    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
-    let objective = "objective = { share = 0.95, confidence = 0.95, min_n = 59 }";
-    let config = config.replace("objective = { share = 1.0, min_n = 1 }", objective);
-    std::fs::write(site.path("dwell.toml"), config).unwrap();
-    let _siem = Siem::start(&site, Duration::ZERO);
-    let mut child = site.start(&["run"]);
-    wait_until("enough to carry a claim of their own", || lines(&site.path("auth.log")) >= 70);
-    assert_eq!(site.dwell(&["stop"]).status.code(), Some(0));
-    let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
-    let ended = child.wait().unwrap();
-    let (outcomes, model) = site.outcomes();
-    let sent = outcomes["detected"];
-    assert!((70..400).contains(&sent), "{sent}");
-    let claim = &model["routes"][0]["expectations"][0]["claim"];
-    assert_eq!((&claim["state"], &claim["n"]), (&"undecided".into(), &400.into()), "{claim}");
-    assert_eq!(claim["never_sent"], 400 - sent);
-    let words = format!("stopped at {sent} of 400 planned (kill switch)");
-    assert!(claim["words"].as_str().unwrap().contains(&words), "{claim}");
-    assert_eq!((ended.code(), site.dwell(&["report"]).status.code()), (Some(4), Some(4)), "{said}");
-}
-
-#[test]
-fn slots_without_room_are_withdrawn_before_the_first_canary() {
-    let more = "arrivals = \"poisson\"";
-    let site = Site::new(&Setup { count: 40, window: "3s", more, ..Setup::default() });
-    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
-    let config = config.replace("count = 40\n", "count = 40\nmin_gap = \"75ms\"\n");
-    let config = config.replace("seed = 1\n", "seed = 2\n");
-    std::fs::write(site.path("dwell.toml"), config).unwrap();
-    let _siem = Siem::start(&site, Duration::ZERO);
-    let done = site.dwell(&["run"]);
-    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
-    let (outcomes, model) = site.outcomes();
-    let reason = "no room in the window beside min_gap";
-    let withdrawn = model["routes"][0]["withdrawn"][reason].as_u64().unwrap();
-    assert_eq!(outcomes["detected"] + withdrawn, 40);
-    assert_eq!(withdrawn, 5, "of seed 2, on every machine");
-}
-
-#[test]
-fn the_first_signal_stops_injecting_and_the_second_leaves() {
-    let setup = Setup { count: 200, window: "20s", deadline: "20s", ..Setup::default() };
-    let site = Site::new(&setup);
-    let mut child = site.start(&["run"]);
-    wait_until("some canaries", || lines(&site.path("auth.log")) >= 3);
-    signal(&child, "-TERM");
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("Injection stopped") {
-        said.clear();
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended at the first signal");
-    }
-    assert!(child.try_wait().unwrap().is_none(), "it goes on watching");
-    signal(&child, "-TERM");
-    let begin = Instant::now();
-    child.wait().unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(10));
-    let (outcomes, model) = site.outcomes();
-    assert!(model["routes"][0]["withdrawn"]["signal"].as_u64().unwrap() > 100);
-    assert!(outcomes["pending"] >= 3);
-    assert_eq!(site.dwell(&["ledger", "verify"]).status.code(), Some(0));
-}
-
-#[test]
 fn a_second_writer_is_refused_at_once() {
     let site = Site::new(&Setup { count: 50, window: "10s", ..Setup::default() });
     let mut child = site.start(&["run"]);
@@ -453,9 +369,7 @@ fn fixed_arrivals_warn() {
 #[test]
 fn caps_hold_over_runs() {
     let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
-    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
-    let capped = config.replace("cap_per_hour = 1000", "cap_per_hour = 6");
-    std::fs::write(site.path("dwell.toml"), capped).unwrap();
+    site.edit("cap_per_hour = 1000", "cap_per_hour = 6");
     let _siem = Siem::start(&site, Duration::ZERO);
     site.dwell(&["run"]);
     site.dwell(&["run"]);

@@ -1,49 +1,7 @@
 //! A SIEM that is away past the horizon, and what the runs after it say.
 
-use std::net::SocketAddr;
-
+use super::api::{Api, search_at};
 use super::*;
-
-/// A search API that answers with one record of somebody else's, or hangs up while it is down.
-struct Api {
-    address: SocketAddr,
-    up: Arc<AtomicBool>,
-}
-
-impl Api {
-    fn start() -> Api {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let up = Arc::new(AtomicBool::new(true));
-        let answering = Arc::clone(&up);
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let mut request = [0; 8192];
-                let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-                let _ = stream.read(&mut request);
-                if !answering.load(Ordering::SeqCst) {
-                    continue;
-                }
-                let body = r#"{"records":[{"id":"f","document":{"user":"somebody"}}],"next":null}"#;
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\
-                     content-length: {}\r\n\r\n{body}",
-                    body.len()
-                );
-            }
-        });
-        Api { address, up }
-    }
-
-    fn watcher(&self) -> String {
-        format!(
-            "type = \"poll\"\nurl = \"http://{}\"\ndialect = \"reference-detector-search\"\n\
-             every = \"250ms\"\noverlap = \"5s\"\ntimeout = \"1s\"",
-            self.address
-        )
-    }
-}
 
 fn short(watcher: Option<String>) -> Site {
     let mut setup = Setup { count: 3, window: "1s", deadline: "1s", ..Setup::default() };
@@ -86,7 +44,7 @@ fn a_file_that_was_absent_past_the_horizon_does_not_blind_the_runs_after_it() {
 #[test]
 fn a_poll_target_that_was_away_past_the_horizon_does_not_blind_the_runs_after_it() {
     let api = Api::start();
-    let site = short(Some(api.watcher()));
+    let site = short(Some(search_at(api.address)));
     let child = site.start(&["run", "--until-horizon"]);
     wait_until("a canary", || lines(&site.path("auth.log")) > 0);
     api.up.store(false, Ordering::SeqCst);
@@ -134,7 +92,7 @@ fn watch_says_what_is_outstanding_and_the_first_signal_ends_it() {
 #[test]
 fn watch_with_nothing_outstanding_says_so_and_needs_no_watcher() {
     let api = Api::start();
-    let site = short(Some(api.watcher()));
+    let site = short(Some(search_at(api.address)));
     let done = site.dwell(&["run", "--until-horizon"]);
     assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
     api.up.store(false, Ordering::SeqCst);

@@ -1,34 +1,16 @@
 //! Starts that fail beside a poll watcher: a reason, exit code 3, and a ledger without loose ends.
 
+use std::net::SocketAddr;
+
+use super::api::{Api, search_at};
 use super::*;
 
 /// A second watcher, whose library needs the runtime that the failing start gives up.
-fn poll_beside(site: &Site, port: u16) {
-    let poll = format!(
-        "[[watcher]]\nname = \"search\"\nstage = \"ingested\"\ntype = \"poll\"\n\
-         url = \"http://127.0.0.1:{port}\"\ndialect = \"reference-detector-search\"\n\
-         every = \"250ms\"\noverlap = \"5s\"\ntimeout = \"1s\"\n[[route]]"
-    );
-    site.edit("[[route]]", &poll);
-}
-
-/// Answers every question with nothing, for as long as the process lives.
-fn healthy_api() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-            let _ = stream.read(&mut [0; 8192]);
-            let body = r#"{"records":[],"next":null}"#;
-            let _ = write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
-        }
-    });
-    port
+fn poll_beside(site: &Site, address: SocketAddr) {
+    let poll = search_at(address);
+    let watcher =
+        format!("[[watcher]]\nname = \"search\"\nstage = \"ingested\"\n{poll}\n[[route]]");
+    site.edit("[[route]]", &watcher);
 }
 
 /// The failed start is over: everything withdrawn, and the next one finds nothing to recover.
@@ -51,7 +33,7 @@ fn a_port_in_use_beside_a_poll_ends_with_three_and_the_reason() {
         taken.local_addr().unwrap()
     );
     let site = Site::new(&Setup { watcher, ..Setup::default() });
-    poll_beside(&site, healthy_api());
+    poll_beside(&site, Api::start().address);
     // The poll is in the middle of its work when the other one fails, now and then.
     for _ in 0..5 {
         let done = site.dwell(&["run"]);
@@ -65,9 +47,9 @@ fn a_port_in_use_beside_a_poll_ends_with_three_and_the_reason() {
 
 #[test]
 fn a_poll_target_that_is_down_ends_with_three_and_the_reason() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let down = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let site = Site::new(&Setup::default());
-    poll_beside(&site, port);
+    poll_beside(&site, down);
     let done = site.dwell(&["run"]);
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(3), "{said}");

@@ -1,16 +1,14 @@
 //! `dwell stop`: the kill switch. Injection ends within a second; watching goes on, because alerts
 //! of what left already are still to come.
 
-use std::ops::ControlFlow;
-
 use dwell_injectors::stamp::{Clock, SystemClock};
 use serde_json::json;
 
 use super::Global;
-use crate::config::{self, Config};
-use crate::dispatch::outcome::Fold;
+use crate::config;
+use crate::dispatch::keep::outstanding;
+use crate::dispatch::session::read_ledger;
 use crate::exit::{Exit, Failure, printable};
-use crate::ledger::Reader;
 
 /// Arguments of `dwell stop`.
 #[derive(Debug, clap::Args)]
@@ -36,12 +34,17 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     } else {
         std::fs::OpenOptions::new().append(true).create(true).open(path).map_err(failed)?;
     }
-    let outstanding = outstanding(&config)?;
+    let fold = read_ledger(&config)?;
+    let outstanding = outstanding(&fold, fold.place(&SystemClock::new().now()));
     if global.json {
+        let rows = outstanding.iter().map(|left| {
+            json!({ "campaign": left.campaign, "route": left.route, "canaries": left.canaries,
+                "until": left.until_in_words() })
+        });
         return super::put_json(&json!({
             "kill_switch": path,
             "stopped": !args.resume,
-            "outstanding": outstanding,
+            "outstanding": rows.collect::<Vec<_>>(),
         }));
     }
     let mut text = if args.resume {
@@ -55,37 +58,14 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     for route in &outstanding {
         text.push_str(&format!(
             "{}, {}: {} outstanding, alerts may come until {}\n",
-            route.campaign, route.route, route.canaries, route.until
+            route.campaign,
+            route.route,
+            route.canaries,
+            route.until_in_words()
         ));
     }
     if outstanding.is_empty() {
         text.push_str("nothing is outstanding\n");
     }
     super::put(printable(&text).as_bytes())
-}
-
-/// Canaries of one route whose alerts may still come.
-#[derive(serde::Serialize)]
-struct Outstanding {
-    campaign: String,
-    route: String,
-    canaries: u64,
-    until: String,
-}
-
-/// What the ledger says is outstanding now. A ledger that is not there yet holds nothing.
-fn outstanding(config: &Config) -> Result<Vec<Outstanding>, Failure> {
-    let Some(reader) = Reader::open_if_any(&config.ledger)? else { return Ok(Vec::new()) };
-    let mut fold = Fold::new(None);
-    reader.rows(|_, row| {
-        fold.apply(&row);
-        ControlFlow::Continue(())
-    })?;
-    let now = fold.place(&SystemClock::new().now());
-    let found = fold.outstanding_at(now).into_iter().map(|(campaign, route, canaries, until)| {
-        let until = jiff::Timestamp::from_nanosecond(until.into()).unwrap_or_default();
-        let until = until.round(jiff::Unit::Second).unwrap_or(until).to_string();
-        Outstanding { campaign, route, canaries, until }
-    });
-    Ok(found.collect())
 }

@@ -73,11 +73,12 @@ struct Left {
 impl Observer for Left {
     fn outstanding(&mut self, left: &[Outstanding]) {
         let canaries: u64 = left.iter().map(|l| l.canaries).sum();
-        let until = left.iter().map(|l| l.until).max().unwrap_or_default();
-        let until = jiff::Timestamp::from_nanosecond(i128::from(until)).unwrap_or_default();
-        let message = match canaries {
-            0 => "nothing is outstanding any more".to_owned(),
-            n => format!("watching: {n} outstanding, alerts may come until {until:.0}"),
+        let message = match left.iter().max_by_key(|l| l.until) {
+            Some(last) => format!(
+                "watching: {canaries} outstanding, alerts may come until {}",
+                last.until_in_words()
+            ),
+            None => "nothing is outstanding any more".to_owned(),
         };
         self.progress.set(0, &message);
     }

@@ -20,6 +20,14 @@ pub struct Outstanding {
     pub until: AxisNs,
 }
 
+impl Outstanding {
+    /// The latest horizon as an instant, to the second.
+    pub fn until_in_words(&self) -> String {
+        let until = jiff::Timestamp::from_nanosecond(self.until.into()).unwrap_or_default();
+        until.round(jiff::Unit::Second).unwrap_or(until).to_string()
+    }
+}
+
 /// What of all campaigns may still be seen after `now`.
 pub fn outstanding(fold: &Fold, now: AxisNs) -> Vec<Outstanding> {
     fold.outstanding_at(now)

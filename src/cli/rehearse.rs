@@ -1,9 +1,10 @@
 //! `dwell rehearse`: would these rules fire on what our recipes render?
 //!
-//! Nothing is sent anywhere. Without `--rules` each recipe is shown to its own rules, and one that
-//! stays silent is exit code 1. With `--rules` every recipe is shown to those rules; silence is then
-//! the answer, not a failure, and is explained for rules chosen with `--explain`. Rules about logs that no
-//! recipe writes are counted apart, and so are rules that cannot be evaluated.
+//! Nothing is sent anywhere. Without `--rules` each recipe is shown to its own rules, and one that stays
+//! silent, is about another log or cannot be evaluated is exit code 1. With `--rules` every recipe is shown
+//! to those rules; silence is then the answer, not a failure, and is explained for rules chosen with
+//! `--explain`. Rules about logs that no recipe writes are counted apart, and so are rules that cannot be
+//! evaluated.
 
 use std::path::PathBuf;
 
@@ -50,6 +51,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     check_facts(&entries, facts.keys())?;
     let own = args.rules.is_empty();
     let mut unknown: Vec<&String> = args.explain.iter().collect();
+    let mut silent: Vec<&str> = Vec::new();
     let rehearsal = if own {
         let mut whole = empty();
         for entry in &entries {
@@ -57,6 +59,9 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             unknown.retain(|wanted| !rules.names(wanted));
             let map = entry.recipe.field_map.clone();
             let one = rehearse(&[*entry], rules, map, &facts).map_err(failed)?;
+            if is_silent(&one) {
+                silent.push(&entry.recipe.id);
+            }
             join(&mut whole, one);
         }
         whole
@@ -72,7 +77,6 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
             inert(wanted)
         )));
     }
-    let silent = if own { silent_recipes(&entries, &rehearsal) } else { Vec::new() };
     if global.json {
         print_json(&json!({ "rehearsal": rehearsal, "silent_recipes": silent }))?;
     } else {
@@ -126,28 +130,15 @@ fn join(whole: &mut Rehearsal, one: Rehearsal) {
     whole.refused.extend(one.refused);
 }
 
-/// Recipes of which an own rule that should raise an alert does not.
-fn silent_recipes(entries: &[&Entry], rehearsal: &Rehearsal) -> Vec<String> {
-    let refused = |recipe: &str| {
-        entries.iter().any(|entry| {
-            entry.recipe.id == recipe
-                && rehearsal
-                    .refused
-                    .iter()
-                    .any(|r| entry.sigma.iter().any(|(name, _)| *name == r.file))
-        })
+/// Whether an own rule that should raise an alert does not. `one` is of one recipe and its own rules: one
+/// that is about another log can never fire on it.
+fn is_silent(one: &Rehearsal) -> bool {
+    let missing = |recipe: &RehearsedRecipe| {
+        recipe.fired.is_empty()
+            || recipe.silent.iter().any(|story| !story.feeds_correlation)
+            || !recipe.silent_correlations.is_empty()
     };
-    rehearsal
-        .recipes
-        .iter()
-        .filter(|one| {
-            one.fired.is_empty()
-                || one.silent.iter().any(|story| !story.feeds_correlation)
-                || !one.silent_correlations.is_empty()
-                || refused(&one.recipe)
-        })
-        .map(|one| one.recipe.clone())
-        .collect()
+    one.recipes.iter().any(missing) || !one.refused.is_empty() || !one.other_log_source.is_empty()
 }
 
 fn text(rehearsal: &Rehearsal, own: bool, explain: &[String]) -> String {
@@ -171,17 +162,19 @@ fn text(rehearsal: &Rehearsal, own: bool, explain: &[String]) -> String {
             out.push_str("  no rule fires\n");
         }
     }
-    unevaluated(&mut out, rehearsal, explain);
+    unevaluated(&mut out, rehearsal, own, explain);
     out
 }
 
 /// What stayed out, and the sum.
-fn unevaluated(out: &mut String, rehearsal: &Rehearsal, explain: &[String]) {
+fn unevaluated(out: &mut String, rehearsal: &Rehearsal, own: bool, explain: &[String]) {
     let asked = |title: &str, id: Option<&str>| explain.iter().any(|w| is_called(title, id, w));
     let (others, refused) = (&rehearsal.other_log_source, &rehearsal.refused);
-    for other in others.iter().filter(|other| asked(&other.title, other.id.as_deref())) {
+    let writers =
+        if own { "its recipe does not write it" } else { "none of these recipes writes it" };
+    for other in others.iter().filter(|other| own || asked(&other.title, other.id.as_deref())) {
         let text = format!("{} is about another log: {}", other.title, other.log_source);
-        out.push_str(&format!("{text}; none of these recipes writes it\n"));
+        out.push_str(&format!("{text}; {writers}\n"));
     }
     // Those that were asked for first.
     let title = |index: usize| refused[index].title.as_deref();

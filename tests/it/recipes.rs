@@ -171,6 +171,30 @@ fn a_recipe_whose_own_rule_stays_silent_is_exit_one_and_says_why() {
     assert!(text.contains("0 of 1 rules exercised"), "{text}");
 }
 
+/// It can never fire on what the recipe writes, however many others do.
+#[test]
+fn an_own_rule_about_another_log_is_silent() {
+    let folder = tempfile::tempdir().unwrap();
+    own_recipe(folder.path(), str::to_owned);
+    let path = folder.path().to_str().unwrap();
+    let args = ["rehearse", "--folder", path, "--recipe", "own/login"];
+    assert_eq!(dwell(&args).status.code(), Some(0));
+    let file = folder.path().join("login.sigma.yml");
+    let rule = std::fs::read_to_string(&file).unwrap();
+    let other = rule.replace("Own Rule", "Other Rule").replace("0a1b", "0a1c");
+    let other = other.replace("product: linux", "product: windows");
+    std::fs::write(&file, format!("{rule}---\n{other}")).unwrap();
+    let output = dwell(&args);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    let told = "Other Rule is about another log: product windows; its recipe does not write it\n";
+    assert!(text.contains(told) && text.contains("fires   Own Rule"), "{text}");
+    assert!(text.ends_with("1 of 2 rules exercised; 1 are about other log sources\n"), "{text}");
+    let json = dwell(&[&["--json"], &args[..]].concat());
+    let json: Value = serde_json::from_str(&stdout(&json)).unwrap();
+    assert_eq!(json["silent_recipes"], serde_json::json!(["own/login"]));
+}
+
 #[test]
 fn a_recipe_of_the_users_own_is_linted() {
     let folder = tempfile::tempdir().unwrap();

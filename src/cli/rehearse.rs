@@ -15,7 +15,8 @@ use super::Global;
 use super::recipes::{catalogue, facts, inert, print, print_json, select};
 use crate::exit::{Exit, Failure};
 use crate::rehearsal::{
-    Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map, is_called, rehearse,
+    RefusedRule, Rehearsal, RehearseError, RehearsedRecipe, RuleError, RuleSet, field_map,
+    is_called, rehearse,
 };
 
 /// Reasons printed for one rule, at most.
@@ -56,7 +57,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         let mut whole = empty();
         for entry in &entries {
             let rules = RuleSet::from_texts(&entry.sigma).map_err(rules_failed)?;
-            unknown.retain(|wanted| !rules.names(wanted));
+            unknown.retain(|wanted| !rules.holds_called(wanted));
             let map = entry.recipe.field_map.clone();
             let one = rehearse(&[*entry], rules, map, &facts).map_err(failed)?;
             if is_silent(&one) {
@@ -67,7 +68,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         whole
     } else {
         let rules = RuleSet::load(&args.rules).map_err(rules_failed)?;
-        unknown.retain(|wanted| !rules.names(wanted));
+        unknown.retain(|wanted| !rules.holds_called(wanted));
         rehearse(&entries, rules, field_map(&catalogue), &facts).map_err(failed)?
     };
     if let Some(wanted) = unknown.first() {
@@ -177,11 +178,11 @@ fn unevaluated(out: &mut String, rehearsal: &Rehearsal, own: bool, explain: &[St
         out.push_str(&format!("{text}; {writers}\n"));
     }
     // Those that were asked for first.
-    let title = |index: usize| refused[index].title.as_deref();
+    let called = |rule: &RefusedRule| explain.iter().any(|wanted| rule.is_called(wanted));
     let mut order: Vec<usize> = (0..refused.len()).collect();
-    order.sort_by_key(|index| !title(*index).is_some_and(|title| asked(title, None)));
+    order.sort_by_key(|index| !called(&refused[*index]));
     for index in order.iter().take(MAX_REFUSED) {
-        let title = title(*index).unwrap_or("untitled");
+        let title = refused[*index].title.as_deref().unwrap_or("untitled");
         let (file, reason) = (&refused[*index].file, &refused[*index].reason);
         out.push_str(&format!("cannot evaluate {file} ({title}): {reason}\n"));
     }

@@ -3,6 +3,8 @@
 use rsigma_parser::{Detection, DetectionItem, Modifier, SigmaRule, SigmaValue, parse_sigma_yaml};
 use serde::Serialize;
 
+use super::rules::is_called;
+
 /// A rule that cannot be evaluated.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct RefusedRule {
@@ -10,15 +12,35 @@ pub struct RefusedRule {
     pub file: String,
     /// Its title, where it could be read.
     pub title: Option<String>,
+    /// Its id, where it has one that could be read.
+    pub id: Option<String>,
     /// Why, in one line.
     pub reason: String,
 }
 
+/// What a rule is called, as far as it could be read.
+#[derive(Clone, Default)]
+pub(super) struct Called {
+    pub(super) title: Option<String>,
+    pub(super) id: Option<String>,
+}
+
+impl Called {
+    pub(super) fn new(title: &str, id: Option<&str>) -> Called {
+        Called { title: Some(title.to_owned()), id: id.map(str::to_owned) }
+    }
+}
+
 impl RefusedRule {
     /// `reason` may be of several lines.
-    pub(super) fn new(file: &str, title: Option<&str>, reason: &str) -> RefusedRule {
-        let title = title.map(str::to_owned);
-        RefusedRule { file: file.to_owned(), title, reason: one_line(reason) }
+    pub(super) fn new(file: &str, called: Called, reason: &str) -> RefusedRule {
+        let Called { title, id } = called;
+        RefusedRule { file: file.to_owned(), title, id, reason: one_line(reason) }
+    }
+
+    /// Whether a person who writes `wanted` means this rule.
+    pub fn is_called(&self, wanted: &str) -> bool {
+        is_called(self.title.as_deref().unwrap_or_default(), self.id.as_deref(), wanted)
     }
 }
 
@@ -29,21 +51,21 @@ fn one_line(text: &str) -> String {
     lines.collect::<Vec<_>>().join(" ").replace(" = expected", ", expected")
 }
 
-/// The documents of a file that its parser refused, with their titles.
+/// The documents of a file that its parser refused, with what they are called.
 pub(super) fn unparsed(file: &str, text: &str, errors: &[String]) -> Vec<RefusedRule> {
-    let titles = titles_of_broken(text);
+    let called = broken(text);
     // A document may lean on another (`action: global`): then nobody knows whose error it is.
-    let known = titles.len() == errors.len();
-    let title = |index: usize| titles.get(index).filter(|_| known)?.as_deref();
+    let known = called.len() == errors.len();
+    let called = |index: usize| called.get(index).filter(|_| known).cloned().unwrap_or_default();
     errors
         .iter()
         .enumerate()
-        .map(|(index, error)| RefusedRule::new(file, title(index), error))
+        .map(|(index, error)| RefusedRule::new(file, called(index), error))
         .collect()
 }
 
-/// The titles of the documents that are refused when they stand alone, one for each error.
-fn titles_of_broken(text: &str) -> Vec<Option<String>> {
+/// What the documents are called that are refused when they stand alone, one for each error.
+fn broken(text: &str) -> Vec<Called> {
     let mut documents: Vec<String> = vec![String::new()];
     for line in text.lines() {
         match line.trim_end() {
@@ -63,13 +85,16 @@ fn titles_of_broken(text: &str) -> Vec<Option<String>> {
     documents
         .iter()
         .filter(|document| !document.trim().is_empty())
-        .flat_map(|document| std::iter::repeat_n(title(document), errors(document)))
+        .flat_map(|document| std::iter::repeat_n(called(document), errors(document)))
         .collect()
 }
 
-fn title(document: &str) -> Option<String> {
-    let line = document.lines().find_map(|line| line.strip_prefix("title:"))?;
-    Some(line.trim().trim_matches(['"', '\'']).to_owned()).filter(|title| !title.is_empty())
+fn called(document: &str) -> Called {
+    let named = |key: &str| {
+        let line = document.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.trim().trim_matches(['"', '\'']).to_owned()).filter(|text| !text.is_empty())
+    };
+    Called { title: named("title:"), id: named("id:") }
 }
 
 /// Why a rule that parses has no verdict here: a placeholder stands for values that the pipeline of a
@@ -118,14 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_document_has_its_title() {
+    fn a_refused_document_has_its_title_and_its_id() {
         let text = "title: Sound\nlogsource: {product: linux}\ndetection:\n  s: {a: b}\n  condition: s\n\
-                    ---\ntitle: 'Old Count'\nlogsource: {product: linux}\ndetection:\n  s: {a: b}\n  \
+                    ---\ntitle: 'Old Count'\nid: 0a1b2c3d-1111-4222-8333-444455556666\nlogsource: {product: linux}\ndetection:\n  s: {a: b}\n  \
                     condition: s | count() > 5\n";
         let errors = parse_sigma_yaml(text).unwrap().errors;
         let refused = unparsed("a.yml", text, &errors);
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].title.as_deref(), Some("Old Count"));
+        assert!(refused[0].is_called("0a1b2c3d-1111-4222-8333-444455556666"), "{refused:?}");
         assert!(!refused[0].reason.contains('\n'), "{}", refused[0].reason);
     }
 }

@@ -14,7 +14,7 @@ use rsigma_parser::{CorrelationRule, SigmaCollection, SigmaRule, parse_sigma_yam
 use serde::Serialize;
 use serde_json::Value;
 
-use super::refuse::{RefusedRule, unparsed, without_verdict};
+use super::refuse::{Called, RefusedRule, unparsed, without_verdict};
 use super::sources::{OtherRule, about, in_words};
 use super::view::{FieldMap, under_both_names};
 
@@ -118,7 +118,7 @@ impl RuleSet {
             let name = file.display().to_string();
             match read(&file) {
                 Ok(text) => texts.push((name, text)),
-                Err(reason) => refused.push(RefusedRule::new(&name, None, &reason)),
+                Err(reason) => refused.push(RefusedRule::new(&name, Called::default(), &reason)),
             }
         }
         RuleSet::build(&texts, refused)
@@ -133,6 +133,7 @@ impl RuleSet {
         texts: &[(String, String)],
         mut refused: Vec<RefusedRule>,
     ) -> Result<RuleSet, RuleError> {
+        let called = |title: &str, id: &Option<String>| Called::new(title, id.as_deref());
         let mut usable = SigmaCollection::new();
         let mut compiled = Vec::new();
         let mut correlations = Vec::new();
@@ -155,7 +156,9 @@ impl RuleSet {
                         usable.rules.push(rule);
                         compiled.push(rule_compiled);
                     }
-                    Err(reason) => refused.push(RefusedRule::new(file, Some(&rule.title), &reason)),
+                    Err(reason) => {
+                        refused.push(RefusedRule::new(file, called(&rule.title, &rule.id), &reason))
+                    }
                 }
             }
             usable.filters.extend(parsed.filters);
@@ -170,7 +173,9 @@ impl RuleSet {
                 (None, Ok(_)) => None,
             };
             match problem {
-                Some(reason) => refused.push(RefusedRule::new(&file, Some(&rule.title), &reason)),
+                Some(reason) => {
+                    refused.push(RefusedRule::new(&file, called(&rule.title, &rule.id), &reason))
+                }
                 None => usable.correlations.push(rule),
             }
         }
@@ -225,15 +230,12 @@ impl RuleSet {
     }
 
     /// True when a rule has this id, or a title that holds the text; also one that is refused.
-    pub fn names(&self, wanted: &str) -> bool {
-        let rules = self.collection.rules.iter().map(|rule| (Some(rule.title.as_str()), &rule.id));
-        let correlations = &self.collection.correlations;
-        let correlations = correlations.iter().map(|rule| (Some(rule.title.as_str()), &rule.id));
-        let refused = self.refused.iter().map(|rule| (rule.title.as_deref(), &None));
-        rules
-            .chain(correlations)
-            .chain(refused)
-            .any(|(title, id)| title.is_some_and(|title| is_called(title, id.as_deref(), wanted)))
+    pub fn holds_called(&self, wanted: &str) -> bool {
+        let rules = self.collection.rules.iter().map(|rule| (&rule.title, &rule.id));
+        let correlations = self.collection.correlations.iter().map(|rule| (&rule.title, &rule.id));
+        let usable =
+            rules.chain(correlations).any(|(title, id)| is_called(title, id.as_deref(), wanted));
+        usable || self.refused.iter().any(|rule| rule.is_called(wanted))
     }
 
     /// Number of rules that can be evaluated, correlations included.

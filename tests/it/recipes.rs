@@ -117,7 +117,9 @@ fn rules_without_a_verdict_and_rules_about_other_logs_are_counted_apart() {
             "  s: {event.outcome: failure}\n  condition: s | count() by host > 5\n",
         ),
     ];
-    std::fs::write(folder.path().join("all.yml"), texts.join("---\n")).unwrap();
+    let id = "title: Not An Admin\nid: 0a1b2c3d-1111-4222-8333-444455556666";
+    let texts = texts.join("---\n").replace("title: Not An Admin", id);
+    std::fs::write(folder.path().join("all.yml"), texts).unwrap();
     let path = folder.path().to_str().unwrap();
     let args = ["rehearse", "--rules", path, "--recipe", "fake-login/sshd-failed-password"];
     let output = dwell(&args);
@@ -131,6 +133,10 @@ fn rules_without_a_verdict_and_rules_about_other_logs_are_counted_apart() {
     assert!(text.ends_with(sum), "{text}");
     let asked = stdout(&dwell(&[&args[..], &["--explain", "generic"]].concat()));
     assert!(asked.contains("Generic Windows is about another log: product windows"), "{asked}");
+    let refused =
+        dwell(&[&args[..], &["--explain", "0a1b2c3d-1111-4222-8333-444455556666"]].concat());
+    assert_eq!(refused.status.code(), Some(0), "{}", stderr(&refused));
+    assert!(stdout(&refused).contains("(Not An Admin)"), "{}", stdout(&refused));
     let unknown = dwell(&[&args[..], &["--explain", "no such rule"]].concat());
     assert_eq!(unknown.status.code(), Some(2));
     assert!(stderr(&unknown).contains("--explain no such rule: no rule has this id"));

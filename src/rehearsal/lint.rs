@@ -10,7 +10,7 @@ use dwell_injectors::render::TokenText;
 use dwell_injectors::token::{Carrier, TokenId};
 
 use super::correlation::explain_correlation;
-use super::explain::explain_document;
+use super::explain::{RuleStory, explain_document};
 use super::rehearse::parsed_events;
 use super::rules::{RuleMatch, RuleSet};
 
@@ -123,7 +123,7 @@ fn unattributable(rules: &mut RuleSet, recipe: &Recipe) -> Vec<(&'static str, St
     match fired(rules, recipe, &PlainName, &plain_facts(recipe)) {
         Ok((plain, _)) => {
             for found in &ours {
-                if !plain.iter().any(|other| other.title == found.title) {
+                if !plain.iter().any(|other| other.id == found.id && other.title == found.title) {
                     let problem =
                         format!("`{}` fires on our values only, not on plain ones", found.title);
                     problems.push(("sigma", problem));
@@ -150,7 +150,9 @@ fn fired(
     let stories = explain_correlation(rules, &events, &all);
     let mut found: Vec<RuleMatch> = all.into_iter().map(|fired| fired.rule).collect();
     found.retain(|found| found.correlation || !rules.feeds(found));
-    let titles: Vec<String> = found.iter().map(|m| m.title.clone()).collect();
+    let alerts = |story: &RuleStory| {
+        found.iter().any(|found| found.id == story.id && found.title == story.title)
+    };
     for story in stories {
         if !story.matched {
             reasons.push(format!("`{}`: {}", story.title, story.reasons.join(", ")));
@@ -158,7 +160,7 @@ fn fired(
     }
     if let Some(timed) = events.get(rendered.completing) {
         for story in explain_document(rules, &timed.event) {
-            if !story.feeds_correlation && !titles.contains(&story.title) {
+            if !story.feeds_correlation && !alerts(&story) {
                 let why: Vec<&str> = story.reasons.iter().map(|r| r.text.as_str()).collect();
                 reasons.push(format!("`{}`: {}", story.title, why.join(", ")));
             }
@@ -211,6 +213,23 @@ mod tests {
         }
         entry.recipe = Arc::new((*entry.recipe).clone());
         lint_rules(&entry).into_iter().map(|finding| finding.to_string()).collect()
+    }
+
+    #[test]
+    fn a_namesake_that_fires_hides_no_silent_rule() {
+        let rule = |id: u32, outcome: &str| {
+            format!(
+                "---\ntitle: Logins\nid: 0a1b2c3d-1111-4222-8333-44445555666{id}\nlogsource: {{product: \
+                 linux}}\ndetection:\n  s: {{event.outcome: {outcome}}}\n  condition: s\n"
+            )
+        };
+        let both = |outcomes: [&str; 2]| {
+            let rules = rule(1, outcomes[0]) + &rule(2, outcomes[1]);
+            broken(|text| format!("{text}\n{rules}"))
+        };
+        assert_eq!(both(["success", "success"]), [""; 0]);
+        let silent = both(["success", "unknown"]);
+        assert!(silent.iter().any(|f| f.contains("`Logins`: s: `event.outcome`")), "{silent:?}");
     }
 
     #[test]

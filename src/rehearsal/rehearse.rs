@@ -143,7 +143,9 @@ fn rehearse_one(
     }
     let completing = events.get(rendered.completing).or(events.last());
     let silent = completing.map(|timed| explain_document(rules, &timed.event));
-    let matched = |story: &RuleStory| fired.iter().any(|found| found.title == story.title);
+    let matched = |story: &RuleStory| {
+        fired.iter().any(|found| found.id == story.id && found.title == story.title)
+    };
     let silent = silent.unwrap_or_default().into_iter();
     let silent = silent.filter(|story| !matched(story) && !story.matched).collect();
     let (fired, feeding) =

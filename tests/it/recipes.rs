@@ -177,6 +177,21 @@ fn a_recipe_whose_own_rule_stays_silent_is_exit_one_and_says_why() {
     assert!(text.contains("0 of 1 rules exercised"), "{text}");
 }
 
+#[test]
+fn a_silent_own_rule_is_not_hidden_by_a_namesake() {
+    let folder = tempfile::tempdir().unwrap();
+    own_recipe(folder.path(), str::to_owned);
+    let file = folder.path().join("login.sigma.yml");
+    let rule = std::fs::read_to_string(&file).unwrap();
+    let namesake = rule.replace("0a1b", "0a1c").replace(": failure", ": unknown");
+    std::fs::write(&file, format!("{rule}---\n{namesake}")).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let output = dwell(&["rehearse", "--folder", path, "--recipe", "own/login"]);
+    let text = stdout(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("fires   Own Rule") && text.contains("silent  Own Rule"), "{text}");
+}
+
 /// It can never fire on what the recipe writes, however many others do.
 #[test]
 fn an_own_rule_about_another_log_is_silent() {

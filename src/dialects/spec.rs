@@ -96,7 +96,14 @@ impl Raw {
         if format == Format::Text && spec.pointers().next().is_some() {
             return Err("format \"text\" has no fields; drop them or use \"json\"".to_owned());
         }
-        if format == Format::Json && spec.required.iter().all(Vec::is_empty) {
+        if let Some(empty) = spec.required.iter().position(Vec::is_empty) {
+            return Err(format!(
+                "`required` entry {} names no pointer, so no record could have what it asks for; name one, \
+                 like [\"/rule/id\"], or take it out",
+                empty + 1
+            ));
+        }
+        if format == Format::Json && spec.required.is_empty() {
             return Err(
                 "it requires nothing, so any JSON would count as a record of the product; \
                         list in `required` what each of its records has, like [[\"/rule/id\"]]"

@@ -60,7 +60,7 @@ pub trait Store: Send {
     fn set_cursor(&mut self, watcher: &str, position: &str) -> Result<(), LedgerError>;
     /// Keeps an event's body.
     fn put_body(&mut self, canary: TokenId, event: u32, body: &str) -> Result<(), LedgerError>;
-    /// The bodies that were kept of a canary's events.
+    /// The bodies that were kept of a canary's events, in the order of the events.
     fn bodies(&self, canary: TokenId) -> Result<Vec<String>, LedgerError>;
     /// Reserves `number` serials of an epoch; returns the first.
     fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError>;

@@ -255,7 +255,8 @@ fn answers(store: &dyn Store) -> String {
         let canary = canary(serial);
         let seen = |id| store.has_sighting("alerts", id, canary).unwrap();
         let known = (store.knows(canary).unwrap(), store.planned(canary).unwrap());
-        format!("{known:?} {} {} {}\n", store.under_way(canary).unwrap(), seen("a"), seen("b"))
+        let (under_way, bodies) = (store.under_way(canary).unwrap(), store.bodies(canary).unwrap());
+        format!("{known:?} {under_way} {bodies:?} {} {}\n", seen("a"), seen("b"))
     };
     let canaries: String = (0..5).map(of).collect();
     let runs: Vec<_> = (0..4).map(|run| store.run_row(run).unwrap()).collect();
@@ -270,7 +271,10 @@ fn make(store: &mut dyn Store, call: &Call) -> Option<u32> {
         Call::Append(row) => store.append(row).map(|()| 0),
         Call::Reserve(number) => store.reserve(Epoch(1), *number),
         Call::Settle(run) => store.settle_run(*run).map(|()| 0),
-        Call::Body(serial, event) => store.put_body(canary(*serial), *event, "x").map(|()| 0),
+        Call::Body(serial, event) => {
+            let body = format!("event {event} of {serial}");
+            store.put_body(canary(*serial), *event, &body).map(|()| 0)
+        }
         Call::Commit => store.commit().and_then(|()| store.begin()).map(|()| 0),
         Call::Rollback | Call::Reopen => {
             store.rollback();

@@ -59,8 +59,7 @@ pub fn load_for_reading(path: &Path) -> Result<Config, ConfigErrors> {
 fn read(path: &Path, now_ns: Option<i64>) -> Result<Config, ConfigErrors> {
     let source = Source::open(path)?;
     let mut findings = Findings::new(&source);
-    secrets::refuse_literals(&mut findings);
-    secrets::refuse_nul(&mut findings);
+    secrets::refuse_texts(&mut findings);
     let config = parts::check(path, &mut findings, now_ns);
     findings.finish(config)
 }

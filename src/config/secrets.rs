@@ -1,10 +1,10 @@
-//! No literal secret, wherever it stands; no secret file that others may read.
+//! No literal secret and no NUL, wherever they stand; no secret file that others may read.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use dwell_injectors::token::KeyRing;
-use toml::Value;
+use toml::{Table, Value};
 
 use super::problem::Findings;
 use super::source::join;
@@ -72,61 +72,50 @@ pub(super) fn sensitive(line: &str) -> bool {
     named(line) || in_url(line) || SHAPES.iter().any(|shape| lower.contains(shape))
 }
 
-/// Looks at every text value of the file.
-pub(super) fn refuse_literals(findings: &mut Findings<'_>) {
-    let table = Value::Table(findings.source.table.clone());
-    walk(findings, "", "", &table);
+/// Looks at every text of the file: no literal secret, and no NUL. No path, name or message takes one, and
+/// what a system makes of one is its own.
+pub(super) fn refuse_texts(findings: &mut Findings<'_>) {
+    let source = findings.source;
+    walk_table(findings, "", &source.table);
+}
+
+fn walk_table(findings: &mut Findings<'_>, path: &str, table: &Table) {
+    for (name, child) in table {
+        let field = join(path, name);
+        // A reference names where the secret is; its own values are no secrets.
+        let reference = table.len() == 1 && matches!(name.as_str(), "env" | "file");
+        match child {
+            Value::String(text) if reference => {
+                if name == "env" {
+                    variable(findings, &field, text);
+                }
+                nul(findings, &field, text);
+            }
+            _ => walk(findings, &field, name, child),
+        }
+    }
 }
 
 fn walk(findings: &mut Findings<'_>, path: &str, key: &str, value: &Value) {
     match value {
-        Value::Table(table) => {
-            for (name, child) in table {
-                let field = join(path, name);
-                // A reference names where the secret is; its own values are no secrets.
-                let reference = table.len() == 1 && matches!(name.as_str(), "env" | "file");
-                match child {
-                    Value::String(text) if reference && name == "env" => {
-                        variable(findings, &field, text);
-                    }
-                    Value::String(_) if reference => {}
-                    _ => walk(findings, &field, name, child),
-                }
-            }
-        }
+        Value::Table(table) => walk_table(findings, path, table),
         Value::Array(array) => {
             for (index, child) in array.iter().enumerate() {
                 walk(findings, &format!("{path}[{index}]"), key, child);
             }
         }
-        Value::String(text) => literal(findings, path, key, text),
+        Value::String(text) => {
+            literal(findings, path, key, text);
+            nul(findings, path, text);
+        }
         Value::Integer(_) if named(key) => findings.at(path, "a literal secret", HELP),
         _ => {}
     }
 }
 
-/// No path, name or message takes a NUL, and what a system makes of one is its own.
-pub(super) fn refuse_nul(findings: &mut Findings<'_>) {
-    let table = Value::Table(findings.source.table.clone());
-    nul(findings, "", &table);
-}
-
-fn nul(findings: &mut Findings<'_>, path: &str, value: &Value) {
-    match value {
-        Value::Table(table) => {
-            for (name, child) in table {
-                nul(findings, &join(path, name), child);
-            }
-        }
-        Value::Array(array) => {
-            for (index, child) in array.iter().enumerate() {
-                nul(findings, &format!("{path}[{index}]"), child);
-            }
-        }
-        Value::String(text) if text.contains('\0') => {
-            findings.at(path, "holds a NUL character", "take it out");
-        }
-        _ => {}
+fn nul(findings: &mut Findings<'_>, path: &str, text: &str) {
+    if text.contains('\0') {
+        findings.at(path, "holds a NUL character", "take it out");
     }
 }
 

@@ -57,6 +57,22 @@ fn a_whole_configuration_loads() {
 }
 
 #[test]
+fn a_nul_is_found_wherever_a_text_stands() {
+    for (sound, nul, field) in [
+        (r#"path = "auth.log""#, r#"path = "auth\u0000.log""#, "injector[0].path"),
+        (r#"["5710"]"#, r#"["5710", "57\u000010"]"#, "route[0].expect[0].rules[1]"),
+        ("[campaign]", "[key]\nfile = \"dwell\\u0000.key\"\n[campaign]", "key.file"),
+        ("[campaign]", "[x]\nsecret = { env = \"A\\u0000\" }\n[campaign]", "x.secret.env"),
+    ] {
+        let told = load_text(&GOOD.replacen(sound, nul, 1)).unwrap_err().to_string();
+        let blamed = told.lines().find(|line| line.contains(&format!(" {field}: ")));
+        let words = blamed.unwrap_or_else(|| panic!("{field}: {told}"));
+        let expected = ["holds a NUL character", "is no name of an environment variable"];
+        assert!(expected.iter().any(|expected| words.contains(expected)), "{told}");
+    }
+}
+
+#[test]
 fn line_ends_and_a_byte_order_mark_change_nothing() {
     let plain = load_text(GOOD).unwrap().digest;
     assert_eq!(load_text(&GOOD.replace('\n', "\r\n")).unwrap().digest, plain);

@@ -25,6 +25,19 @@ fn scripted(script: impl FnMut(&str, &mut TcpStream) + Send + 'static) -> u16 {
     port
 }
 
+fn answer(status: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")
+}
+
+fn ok(body: &str) -> String {
+    answer("200 OK", body)
+}
+
+fn failed(status: &str) -> String {
+    answer(status, "")
+}
+
 fn settings(port: u16, timeout: &str) -> String {
     format!(
         "type='poll'\nurl='http://127.0.0.1:{port}'\ndialect='reference-detector-search'\n\
@@ -43,6 +56,67 @@ fn blinds(bench: &Bench) -> Vec<dwell::ledger::Blind> {
 
 fn looks(bench: &Bench) -> usize {
     bench.rows().iter().filter(|r| matches!(r, Row::Look(_))).count()
+}
+
+#[test]
+fn poll_faults_open_and_close_blind_spans_and_silence_proves_nothing() {
+    let bench = Bench::new(100);
+    let current = Arc::new(Mutex::new(ok(r#"{"records":[],"next":null}"#)));
+    let now = current.clone();
+    let port = scripted(move |_, stream| {
+        let _ = stream.write_all(now.lock().unwrap().as_bytes());
+    });
+    let running = bench.start(&settings(port, "1s"));
+    assert!(!bench.rows().iter().any(|r| matches!(r, Row::Proven(_))), "nothing was read yet");
+    let deep = ok(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)));
+    let page = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    let cases: Vec<(String, bool)> = vec![
+        (failed("401 Unauthorized"), true),
+        (failed("403 Forbidden"), true),
+        (failed("404 Not Found"), true),
+        (failed("302 Found"), true),
+        (failed("400 Bad Request"), true),
+        (failed("408 Request Timeout"), false),
+        (failed("429 Too Many Requests"), false),
+        (failed("500 Internal Server Error"), false),
+        (failed("503 Service Unavailable"), false),
+        (page.to_owned(), true),
+        (ok("<html>"), false),
+        (ok(r#"{"records":["#), false),
+        (ok(r#"{"error":"x"}"#), false),
+        (ok(r#"{"records":{}}"#), false),
+        (ok(""), false),
+        (deep, false),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999\r\n\r\n{".to_owned(), true),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n{".to_owned(), false),
+        ("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\n{}".to_owned(), false),
+        (ok(r#"{"records":[],"next":"same"}"#), false),
+        (String::new(), false),
+        ("junk\r\n\r\n".to_owned(), false),
+    ];
+    let spans = |open: bool| {
+        blinds(&bench).into_iter().filter(|b| b.to.is_none() == open).collect::<Vec<_>>()
+    };
+    for (serial, (fault, ours)) in cases.iter().enumerate() {
+        *current.lock().unwrap() = fault.clone();
+        until("the span opens", || spans(true).len() == serial + 1);
+        let shown = &fault[..fault.len().min(60)];
+        assert_eq!(spans(true)[serial].ours, *ours, "{shown}: {}", spans(true)[serial].reason);
+        let hit = hit(&bench, serial as u32);
+        *current.lock().unwrap() = ok(&format!(r#"{{"records":[{hit}]}}"#));
+        until("the span closes", || spans(false).len() == serial + 1);
+        let closed = spans(false)[serial].clone();
+        assert!(closed.recovered && closed.from == spans(true)[serial].from);
+        until("the record is sighted", || bench.sighted().len() == serial + 1);
+    }
+    running.stop();
+    assert_eq!(bench.strays(StrayClass::Duplicate), 0, "an overlap is no stray");
+    for row in bench.rows() {
+        if let Row::Sighting(sighting) = row {
+            let lower = sighting.not_before.expect("a complete look came before");
+            assert!(sighting.observed.since(&lower).ns > 0);
+        }
+    }
 }
 
 #[test]
@@ -105,13 +179,14 @@ impl Index {
         Index { hits: (0..count).map(hit).collect() }
     }
 
-    fn answer(&self, search: &serde_json::Value) -> String {
+    /// The status and the body.
+    fn answer(&self, search: &serde_json::Value) -> (&'static str, String) {
         let number = |at: &str| search.pointer(at).and_then(serde_json::Value::as_i64);
         let (from, size) = (number("/from").unwrap_or(0), number("/size").unwrap());
         if from + size > 10_000 {
             let reason = "Result window is too large\u{1b}[31m";
             let error = serde_json::json!({"error": {"root_cause": [{"reason": reason}]}});
-            return error.to_string();
+            return ("400 Bad Request", error.to_string());
         }
         let mut key = vec![number("/search_after/0"), number("/search_after/1")];
         key.retain(Option::is_some);
@@ -122,7 +197,8 @@ impl Index {
         });
         let page: Vec<_> =
             later.skip(from as usize).take(size as usize).map(|(.., hit)| hit).collect();
-        serde_json::json!({"timed_out": false, "hits": {"hits": page}}).to_string()
+        let body = serde_json::json!({"timed_out": false, "hits": {"hits": page}});
+        ("200 OK", body.to_string())
     }
 }
 
@@ -141,13 +217,8 @@ fn whole_body(request: &str, stream: &mut TcpStream) -> String {
 fn opensearch(index: Index) -> u16 {
     scripted(move |request, stream| {
         let search = serde_json::from_str(&whole_body(request, stream)).unwrap();
-        let answer = index.answer(&search);
-        let status = if answer.contains("root_cause") { "400 Bad Request" } else { "200 OK" };
-        let length = answer.len();
-        let head = "connection: close\r\ncontent-type: application/json";
-        let text =
-            format!("HTTP/1.1 {status}\r\n{head}\r\ncontent-length: {length}\r\n\r\n{answer}");
-        let _ = stream.write_all(text.as_bytes());
+        let (status, body) = index.answer(&search);
+        let _ = stream.write_all(answer(status, &body).as_bytes());
     })
 }
 
@@ -179,11 +250,7 @@ fn a_refusal_is_told_in_the_targets_own_words() {
     let port = scripted(move |_, stream| {
         let body =
             r#"{"error":{"root_cause":[{"reason":"no such \u001b[31m field"}]},"status":400}"#;
-        let length = body.len();
-        let text = format!(
-            "HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        let _ = stream.write_all(text.as_bytes());
+        let _ = stream.write_all(answer("400 Bad Request", body).as_bytes());
     });
     let (running, _) = bench.start_unready(&search_settings(port));
     until("the span opens", || blinds(&bench).len() == 1);
@@ -228,10 +295,7 @@ fn a_check_reads_the_pages_of_one_look_and_says_why_it_cannot() {
     assert!(said.contains("FAILED") && said.contains("shorten `overlap`"), "{said}");
     let refuses = scripted(|_, stream| {
         let body = r#"{"error":{"reason":"no \u001b[31m"}}"#;
-        let length = body.len();
-        let head = "HTTP/1.1 403 Forbidden\r\nconnection: close";
-        let text = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
-        let _ = stream.write_all(text.as_bytes());
+        let _ = stream.write_all(answer("403 Forbidden", body).as_bytes());
     });
     let said = check(refuses, vars);
     assert!(said.contains("FAILED") && said.contains("says \"no "), "{said}");

@@ -254,24 +254,34 @@ def explained(rows):
     check(not by(rows, outcome="pending"), "something is still pending after the run")
 
 
-def test_pipeline_end_to_end(pipeline, folder):
-    """(a) Kafka -> rsyslog -> OpenSearch -> ElastAlert 2 -> webhook, >= 40 canaries, three recipes."""
-    hook = free_port()
-    prepare(folder, pipeline_config(pipeline.kafka, pipeline.opensearch, hook, 14, "50s", "30s", "60s"))
-    engine = elastalert(pipeline, folder, hook).start()
+def run_beside(engine, folder, *options, **more):
+    """A check and a run while ElastAlert is at work; the run's verdicts, each of them explained."""
+    engine.start()
     try:
         dwell(folder, "check", "--connect")
-        dwell(folder, "run")
+        dwell(folder, "run", *options, **more)
     finally:
         engine.stop()
     rows = verdicts(folder)
     explained(rows)
-    check(len(rows) == 42 * 3, f"{len(rows)} verdicts for 42 canaries and 3 expectations")
+    return rows
+
+
+def all_in_time(rows, n):
+    check(len(rows) == n * 3, f"{len(rows)} verdicts for {n} canaries and 3 expectations")
     for stage in ("ingested", "detected", "notified"):
         of_stage = by(rows, stage=stage)
         found = by(of_stage, outcome="detected")
-        check(len(found) == 42, f"{stage}: only {len(found)} of {len(of_stage)} in time: "
+        check(len(found) == n, f"{stage}: only {len(found)} of {len(of_stage)} in time: "
               f"{[(r['outcome'], r['reason']) for r in of_stage if r['outcome'] != 'detected'][:5]}")
+
+
+def test_pipeline_end_to_end(pipeline, folder):
+    """(a) Kafka -> rsyslog -> OpenSearch -> ElastAlert 2 -> webhook, >= 40 canaries, three recipes."""
+    hook = free_port()
+    prepare(folder, pipeline_config(pipeline.kafka, pipeline.opensearch, hook, 14, "50s", "30s", "60s"))
+    rows = run_beside(elastalert(pipeline, folder, hook), folder)
+    all_in_time(rows, 42)
     stage_times(rows)
     compare_with_elastalert(pipeline, folder, rows)
 
@@ -345,14 +355,9 @@ def test_rule_disabled_in_silence(pipeline, folder):
     hook, broken = free_port(), "windows-account-created"
     prepare(folder, pipeline_config(pipeline.kafka, pipeline.opensearch, hook, 8, "20s", "20s", "30s"))
     pipeline.empty()
-    engine = elastalert(pipeline, folder, hook, broken=[broken]).start()
-    try:
-        dwell(folder, "run", "--until-horizon", ok=(1,))
-    finally:
-        engine.stop()
+    engine = elastalert(pipeline, folder, hook, broken=[broken])
+    rows = run_beside(engine, folder, "--until-horizon", ok=(1,))
     check(f"Rule {broken} disabled" in engine.tail(100_000), "ElastAlert did not disable the rule")
-    rows = verdicts(folder)
-    explained(rows)
     check(len(rows) == 24 * 3, f"{len(rows)} verdicts for 24 canaries and 3 expectations")
     check(len(by(rows, stage="ingested", outcome="detected")) == 24, "not everything was ingested")
     for stage in ("detected", "notified"):
@@ -369,26 +374,19 @@ def test_rule_disabled_in_silence(pipeline, folder):
 
 def test_shipped_files(pipeline, folder):
     """(f) what `docker-compose.yml` mounts and users copy: the collector's snippet, ElastAlert's
-    settings, the rule and the campaign; only ports and the campaign's length are changed."""
+    settings, the rule and the campaign. Changed are ports, and what makes the campaign long: its
+    window, the gap between canaries and the deadlines."""
     hook = free_port()
     prepare(folder, shipped("siem-opensearch-elastalert.toml", {
         '"127.0.0.1:9092"': f'"{pipeline.kafka.brokers}"', '"http://127.0.0.1:9200"': f'"{pipeline.opensearch.url}"',
-        '"127.0.0.1:8099"': f'"127.0.0.1:{hook}"', 'window = "30m"': 'window = "30s"', 'min_gap = "30s"': 'min_gap = "1s"', '"2m"': '"40s"', '"3m"': '"40s"'}))
+        '"127.0.0.1:8099"': f'"127.0.0.1:{hook}"', 'window = "30m"': 'window = "30s"', 'min_gap = "30s"': 'min_gap = "1s"',
+        '"2m"': '"40s"', '"3m"': '"40s"'}))
     rule = shipped("siem/elastalert-rule.yaml", {"http://127.0.0.1:8099/hook": f"http://127.0.0.1:{hook}/hook"})
     pipeline.empty()
-    engine = ElastAlert(folder, pipeline.opensearch, {"windows-failed-logon": rule}).start()
-    try:
-        dwell(folder, "check", "--connect")
-        dwell(folder, "run")
-    finally:
-        engine.stop()
-    rows = verdicts(folder)
-    explained(rows)
-    check(len(rows) == 14 * 3, f"{len(rows)} verdicts for 14 canaries and 3 expectations")
-    for stage in ("ingested", "detected", "notified"):
-        found = by(rows, stage=stage, outcome="detected")
-        check(len(found) == 14, f"{stage}: only {len(found)} in time: {[(r['outcome'], r['reason']) for r in by(rows, stage=stage)]}")
-        check(stage == "ingested" or all(r["rule"] == "windows-failed-logon" for r in found), f"another rule: {found}")
+    rows = run_beside(ElastAlert(folder, pipeline.opensearch, {"windows-failed-logon": rule}), folder)
+    all_in_time(rows, 14)
+    for row in rows:
+        check(row["stage"] == "ingested" or row["rule"] == "windows-failed-logon", f"another rule: {row}")
     say(f"shipped files: 14 of 14 in time at each of 3 stages; detected, median {statistics.median(seconds(by(rows, stage='detected'))):.2f} s")
 
 

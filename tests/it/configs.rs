@@ -152,6 +152,31 @@ fn check_as_json_says_what_a_run_can_cause() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2, "check wrote something");
 }
 
+/// Nobody listens at the brokers' port: injector and watcher say which address refused and what to do,
+/// within seconds.
+#[test]
+fn brokers_that_are_down_are_named_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let down = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let config = include_str!("../data/broken/config/watcher-reads-our-own-topic.toml")
+        .replace("127.0.0.1:9092", &down.to_string())
+        .replace("topic = \"auth\"\n\n[[watcher]]", "topic = \"logs\"\n\n[[watcher]]");
+    std::fs::write(folder.path().join("dwell.toml"), config).unwrap();
+    assert!(dwell(folder.path(), &["key", "new"]).status.success());
+    let begin = std::time::Instant::now();
+    let output = dwell(folder.path(), &["check", "--connect"]);
+    let took = begin.elapsed();
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    let complaints: Vec<&str> = said.lines().filter(|l| l.contains("cannot reach")).collect();
+    assert_eq!(complaints.len(), 2, "{said}");
+    for complaint in complaints {
+        let words = [&down.to_string(), "refused", "start the broker or correct `brokers`"];
+        assert!(words.iter().all(|word| complaint.contains(*word)), "{complaint}");
+    }
+    assert!(took < std::time::Duration::from_secs(12), "{took:?}");
+}
+
 #[test]
 fn stop_throws_the_kill_switch_and_takes_it_back() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,7 +4,6 @@
 
 mod broken;
 mod calibrate;
-mod check;
 mod compare;
 mod configs;
 mod demo;

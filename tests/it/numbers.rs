@@ -1,6 +1,5 @@
 //! What the real binary says of ledgers whose truth is known.
 
-use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -12,10 +11,6 @@ fn reported(runs: &[Run]) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("made.db");
     synthetic::write(&path, Vec::new(), runs);
-    of(&path)
-}
-
-fn of(path: &Path) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_dwell"))
         .args(["report", "--json", "--ledger"])
         .arg(path)

@@ -99,7 +99,8 @@ fn the_story_is_told_in_its_order_for_any_form_of_the_token() {
     lab.run(&[SSHD], 10);
     lab.sighted(0, Stage::Ingested, "doc-1", "{}");
     lab.sighted(0, Stage::Detected, "alert-1", "hostile");
-    lab.dwell(&["verify", &lab.token(0, Carrier::Text)]);
+    let asked = lab.json(&["verify", &lab.token(0, Carrier::Text)]);
+    assert_eq!(asked["recorded"], true, "{asked}");
     let mut told: Option<String> = None;
     for form in [
         "1.0".to_owned(),

@@ -121,9 +121,13 @@ pub enum RenderError {
 ///
 /// # Errors
 ///
-/// What [`render`] says before it comes to the events.
-pub fn permitted(recipe: &Recipe, input: &RenderInput<'_>) -> Result<(), RenderError> {
-    Job::new(recipe, input).map(drop)
+/// What [`render`] says of the recipe's hours; other facts are not looked at.
+pub fn permitted(
+    recipe: &Recipe,
+    facts: &BTreeMap<String, String>,
+    time_ns: i64,
+) -> Result<(), RenderError> {
+    check_hours(recipe, zone(recipe, facts), time_ns)
 }
 
 /// Renders one canary.
@@ -168,19 +172,44 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
+/// The time zone of the host that seems to write.
+fn zone<'a>(recipe: &'a Recipe, facts: &'a BTreeMap<String, String>) -> &'a str {
+    let need = recipe.needs.get("time_zone");
+    need.map_or("UTC", |need| facts.get("time_zone").unwrap_or(&need.default))
+}
+
+fn check_hours(recipe: &Recipe, zone: &str, time_ns: i64) -> Result<(), RenderError> {
+    let Some(hours) = recipe.hours else { return Ok(()) };
+    let at = filters::zoned(time_ns, zone).map_err(|reason| RenderError::Fact {
+        recipe: recipe.id.clone(),
+        fact: "time_zone".into(),
+        reason,
+    })?;
+    let minute = u16::from(at.hour().unsigned_abs()) * 60 + u16::from(at.minute().unsigned_abs());
+    if hours.holds(minute) {
+        return Ok(());
+    }
+    let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+    Err(RenderError::OutsideHours {
+        recipe: recipe.id.clone(),
+        hours: format!("{}-{}", clock(hours.from_minute), clock(hours.to_minute)),
+        zone: zone.to_owned(),
+        at: clock(minute),
+    })
+}
+
 /// One rendering under way.
 struct Job<'a> {
     recipe: &'a Recipe,
     input: &'a RenderInput<'a>,
     facts: BTreeMap<&'a str, Value>,
     token: String,
-    zone: String,
+    zone: &'a str,
 }
 
 impl<'a> Job<'a> {
     fn new(recipe: &'a Recipe, input: &'a RenderInput<'a>) -> Result<Job<'a>, RenderError> {
         let mut facts: BTreeMap<&str, Value> = BTreeMap::new();
-        let mut zone = String::from("UTC");
         for (name, need) in &recipe.needs {
             let value = input.facts.get(name).unwrap_or(&need.default);
             if !need.one_of.is_empty() && !need.one_of.contains(value) {
@@ -190,12 +219,10 @@ impl<'a> Job<'a> {
                     reason: format!("{value:?} is not one of {}", need.one_of.join(", ")),
                 });
             }
-            if name == "time_zone" {
-                zone.clone_from(value);
-            }
             facts.insert(name, Value::from(value.as_str()));
         }
-        if jiff::tz::TimeZone::get(&zone).is_err() {
+        let zone = zone(recipe, input.facts);
+        if jiff::tz::TimeZone::get(zone).is_err() {
             return Err(RenderError::Fact {
                 recipe: recipe.id.clone(),
                 fact: "time_zone".into(),
@@ -204,28 +231,8 @@ impl<'a> Job<'a> {
                 ),
             });
         }
-        let job = Job { recipe, input, facts, token: input.token.text(recipe.token.carrier), zone };
-        job.check_hours()?;
-        Ok(job)
-    }
-
-    fn check_hours(&self) -> Result<(), RenderError> {
-        let Some(hours) = self.recipe.hours else { return Ok(()) };
-        let at = filters::zoned(self.input.time_ns, &self.zone).map_err(|reason| {
-            RenderError::Fact { recipe: self.recipe.id.clone(), fact: "time_zone".into(), reason }
-        })?;
-        let minute =
-            u16::from(at.hour().unsigned_abs()) * 60 + u16::from(at.minute().unsigned_abs());
-        if hours.holds(minute) {
-            return Ok(());
-        }
-        let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
-        Err(RenderError::OutsideHours {
-            recipe: self.recipe.id.clone(),
-            hours: format!("{}-{}", clock(hours.from_minute), clock(hours.to_minute)),
-            zone: self.zone.clone(),
-            at: clock(minute),
-        })
+        check_hours(recipe, zone, input.time_ns)?;
+        Ok(Job { recipe, input, facts, token: input.token.text(recipe.token.carrier), zone })
     }
 
     fn event(&self, template: &EventTemplate, n: u32, nth: u32) -> Result<Event, RenderError> {
@@ -270,7 +277,7 @@ impl<'a> Job<'a> {
         context.insert("n".into(), Value::from(n));
         context.insert("nth".into(), Value::from(nth));
         context.insert("count".into(), Value::from(self.recipe.event_count()));
-        context.insert("_zone".into(), Value::from(self.zone.as_str()));
+        context.insert("_zone".into(), Value::from(self.zone));
         context.insert("_vary".into(), Value::from(self.vary_key()));
         context
     }
@@ -461,6 +468,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What is foretold about hours is what rendering does.
+    #[test]
+    fn what_is_permitted_is_what_renders() {
+        let catalogue = Catalogue::embedded().unwrap();
+        let mut refused = 0;
+        for id in ["fake-login/windows-4624-odd-hours", "fake-login/sshd-failed-password"] {
+            let recipe = &catalogue.get(id).unwrap().recipe;
+            for zone in ["UTC", "Asia/Kathmandu", "Mars/Base"] {
+                let facts = BTreeMap::from([("time_zone".to_owned(), zone.to_owned())]);
+                for time_ns in (0..48).map(|half| AT + half * 1_800_000_000_000) {
+                    let input = RenderInput {
+                        token: &Fixed(7),
+                        facts: &facts,
+                        time_ns,
+                        seed: 1,
+                        key: None,
+                    };
+                    let outside = |result: Result<(), RenderError>| match result {
+                        Err(error @ RenderError::OutsideHours { .. }) => Some(error),
+                        _ => None,
+                    };
+                    let foretold = outside(permitted(recipe, &facts, time_ns));
+                    assert_eq!(foretold, outside(render(recipe, &input).map(drop)), "{id} {zone}");
+                    refused += usize::from(foretold.is_some());
+                }
+            }
+        }
+        assert_eq!(refused, 2 * 32, "16 hours of a day, in each zone that there is");
     }
 
     #[test]

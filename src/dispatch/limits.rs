@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dwell_injectors::catalogue::Entry;
-use dwell_injectors::lint::{GOLDEN_SEED, GoldenToken};
 use dwell_injectors::recipe::Recipe;
-use dwell_injectors::render::{RenderError, RenderInput, permitted};
+use dwell_injectors::render::{RenderError, permitted};
 
 use super::outcome::Fold;
 use super::run::PlannedCanary;
@@ -57,15 +56,7 @@ impl Limits {
     }
 
     fn outside_hours(&self, wall_ns: i64) -> Option<String> {
-        self.recipe.hours?;
-        let input = RenderInput {
-            token: &GoldenToken,
-            facts: &self.facts,
-            time_ns: wall_ns,
-            seed: GOLDEN_SEED,
-            key: None,
-        };
-        match permitted(&self.recipe, &input) {
+        match permitted(&self.recipe, &self.facts, wall_ns) {
             Err(error @ RenderError::OutsideHours { .. }) => {
                 Some(format!("{OUTSIDE_HOURS}: {error}"))
             }

@@ -18,7 +18,8 @@
 //!
 //! Variables: `from` and `to` as RFC 3339, `from_s`, `from_ms`, `from_ns` and the same of `to`;
 //! `size`, `page` (from 0), `offset` (page x size), `after` (what the last page said, or empty);
-//! the vars. With `search-after`, `after` is a list: the last record's sort values. An unknown variable is an error when the dialect is loaded, not at the first poll.
+//! the vars. With `search-after`, `at` names the last record's sort values, a list, and so `after` is one.
+//! An unknown variable is an error when the dialect is loaded, not at the first poll.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +55,7 @@ pub enum Paging {
     FromSize {},
     /// `after` is what the last record was sorted by, until a page is not full.
     SearchAfter {
-        /// In the record: `/sort`.
+        /// In the record: `/sort`, a list.
         at: String,
     },
     /// `after` is a value of the answer, until it is absent.
@@ -177,6 +178,17 @@ pub enum RequestError {
         found: String,
         /// What should be there.
         wanted: String,
+    },
+    /// A full page's last record has no list of sort values: nobody knows where the next page begins.
+    #[error(
+        "the last record of a full page has {found} at paging.at {pointer}, and no list of sort values: \
+         correct `paging.at` of the dialect, or its `paging`"
+    )]
+    NoSortValues {
+        /// Where it should be.
+        pointer: String,
+        /// What is there.
+        found: String,
     },
     /// The next page would be this one again.
     #[error(
@@ -349,10 +361,10 @@ impl Request {
             Paging::None {} => return Ok(None),
             Paging::FromSize {} => return Ok(full.then_some(next)),
             Paging::SearchAfter { at } => {
-                next.after = records.last().and_then(|r| r.pointer(at)).cloned();
-                if !full || next.after.is_none() {
+                if !full {
                     return Ok(None);
                 }
+                next.after = Some(sort_values(at, records.last())?);
             }
             Paging::Cursor { .. } => next.after = said,
             Paging::NextLink { .. } => next.link = said.and_then(|v| v.as_str().map(str::to_owned)),
@@ -365,6 +377,19 @@ impl Request {
         }
         Ok(Some(next))
     }
+}
+
+/// What the last record of a page was sorted by.
+fn sort_values(at: &str, last: Option<&Value>) -> Result<Value, RequestError> {
+    let found = last.and_then(|record| record.pointer(at));
+    let list = found.filter(|value| value.as_array().is_some_and(|values| !values.is_empty()));
+    list.cloned().ok_or_else(|| RequestError::NoSortValues {
+        pointer: at.to_owned(),
+        found: match found {
+            Some(value) => value.to_string().chars().take(100).collect(),
+            None => "nothing".to_owned(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -454,6 +479,21 @@ mod tests {
             let again = search.answer(next.as_ref().unwrap(), answer.as_bytes());
             assert_eq!(again.unwrap_err(), RequestError::Endless, "a whole page of ties");
         }
+    }
+
+    #[test]
+    fn a_full_page_without_sort_values_is_no_end() {
+        let mut search = request("opensearch");
+        search.size = 1;
+        for (hit, found) in
+            [(r#"{"sort":5}"#, "5"), (r#"{"sort":[]}"#, "[]"), (r#"{"_id":"a"}"#, "nothing")]
+        {
+            let answer = format!(r#"{{"hits":{{"hits":[{hit}]}}}}"#);
+            let told = search.answer(&Page::default(), answer.as_bytes()).unwrap_err().to_string();
+            assert!(told.contains(&format!("has {found} at paging.at /sort")), "{told}");
+        }
+        let empty = search.answer(&Page::default(), br#"{"hits":{"hits":[]}}"#).unwrap();
+        assert_eq!(empty, (Vec::new(), None));
     }
 
     #[test]

@@ -383,18 +383,21 @@ impl SyslogInjector {
                     .to_owned(),
             );
         }
-        let lengths = samples.iter().map(|sample| self.framer.frame(&sample.event).len());
-        let length = lengths.max().unwrap_or(0);
+        let length = |sample: &Sample| self.framer.frame(&sample.event).len();
+        let lengths = samples.iter().map(|sample| (length(sample), sample.recipe.as_str()));
+        let (length, recipe) = lengths.max().unwrap_or_default();
         if matches!(self.wire, Wire::Udp { .. }) && length > DATAGRAM_MOST {
             note(
                 true,
-                format!("an event of {length} bytes does not fit in a datagram; use TCP or TLS"),
+                format!(
+                    "an event of {recipe} is {length} bytes long and does not fit in a datagram; use TCP or TLS"
+                ),
             );
         } else if self.framer.is_rfc3164() && length > RFC3164_MOST {
             note(
                 false,
                 format!(
-                    "an event of {length} bytes is longer than the {RFC3164_MOST} that RFC 3164 allows; receivers may cut it"
+                    "an event of {recipe} is {length} bytes long, more than the {RFC3164_MOST} that RFC 3164 allows; receivers may cut it"
                 ),
             );
         }

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
+use dwell_injectors::injector::Sample;
 use dwell_injectors::receipt::InjectError;
 
 use super::peers::{self, Inbox};
@@ -33,6 +34,30 @@ fn refused_ports_are_rejections() {
     let ca = authority.folder.path().join("ca.pem");
     let tls = tls(port, &format!(", ca_file = {ca:?}"));
     assert_rejected(deliver(&mut build(&tls), "x", PATIENCE), "nothing listens");
+}
+
+#[test]
+fn of_the_events_that_are_too_long_the_longest_is_told_with_its_recipe() {
+    let (port, _inbox) = peers::udp();
+    let udp =
+        format!("type = \"syslog\"\nto = {{ type = \"udp\", address = \"127.0.0.1:{port}\" }}");
+    let of = |recipe: &str, length: usize| Sample {
+        recipe: recipe.to_owned(),
+        event: event(&"x".repeat(length)),
+    };
+    let samples = [of("a/short", 10), of("b/longest", 70_000), of("c/long", 66_000)];
+    let notes = build(&udp).check(&samples, PATIENCE).unwrap();
+    let refused: Vec<&str> =
+        notes.iter().filter(|note| note.refuse).map(|note| note.text.as_str()).collect();
+    assert!(
+        matches!(&refused[..], [text] if text.starts_with("an event of b/longest is 70")),
+        "{notes:?}"
+    );
+    let old = format!("format = \"rfc3164\"\n{udp}");
+    let notes = build(&old).check(&[of("a/short", 10), of("d/more", 2000)], PATIENCE).unwrap();
+    assert!(notes.iter().all(|note| !note.refuse), "{notes:?}");
+    let told = notes.iter().any(|note| note.text.starts_with("an event of d/more is 2"));
+    assert!(told, "{notes:?}");
 }
 
 #[test]

@@ -171,10 +171,10 @@ fn judge(records: &[Vec<u8>], samples: &[Sample]) -> Vec<CheckNote> {
     if let Some(text) = no_text(&records) {
         found.push(text);
     } else {
-        let common = common_fields(&records);
+        let looked = Looked::new(&records);
         for sample in samples {
             // A recipe may have many events of one shape.
-            let text = shape(&records, &common, sample).filter(|text| !found.contains(text));
+            let text = looked.refuses(sample).filter(|text| !found.contains(text));
             found.extend(text);
         }
     }
@@ -198,32 +198,46 @@ fn no_text(records: &[&[u8]]) -> Option<String> {
     (binary * 2 > all).then(|| format!("{binary} of the {all} records looked at are no text"))
 }
 
-/// What is wrong with one event among these records.
-fn shape(records: &[&[u8]], common: &BTreeSet<String>, sample: &Sample) -> Option<String> {
-    let (all, recipe) = (records.len(), &sample.recipe);
-    let is_json_text = |record: &&&[u8]| std::str::from_utf8(record).is_ok_and(is_json);
-    let json = records.iter().filter(is_json_text).count();
-    if !is_json(&sample.event.body) {
-        return (json * 2 > all).then(|| {
+/// What the records looked at are like.
+struct Looked {
+    all: usize,
+    json: usize,
+    /// Fields that every JSON record has.
+    common: BTreeSet<String>,
+}
+
+impl Looked {
+    fn new(records: &[&[u8]]) -> Looked {
+        let is_json_text = |record: &&&[u8]| std::str::from_utf8(record).is_ok_and(is_json);
+        let json = records.iter().filter(is_json_text).count();
+        Looked { all: records.len(), json, common: common_fields(records) }
+    }
+
+    /// What is wrong with one event among these records.
+    fn refuses(&self, sample: &Sample) -> Option<String> {
+        let (Looked { all, json, common }, recipe) = (self, &sample.recipe);
+        if !is_json(&sample.event.body) {
+            return (json * 2 > *all).then(|| {
+                format!(
+                    "{json} of the {all} records looked at are JSON, but the events of {recipe} are not"
+                )
+            });
+        }
+        if json * 2 <= *all {
+            let other = all - json;
+            return Some(format!(
+                "{other} of the {all} records looked at are no JSON, but the events of {recipe} are"
+            ));
+        }
+        let ours = heads(sample.event.body.as_bytes()).unwrap_or_default();
+        let missing: Vec<&str> = common.difference(&ours).take(10).map(String::as_str).collect();
+        (!missing.is_empty()).then(|| {
             format!(
-                "{json} of the {all} records looked at are JSON, but the events of {recipe} are not"
+                "every JSON record looked at has fields that an event of {recipe} lacks: {}",
+                missing.join(", ")
             )
-        });
+        })
     }
-    if json * 2 <= all {
-        let other = all - json;
-        return Some(format!(
-            "{other} of the {all} records looked at are no JSON, but the events of {recipe} are"
-        ));
-    }
-    let ours = heads(sample.event.body.as_bytes()).unwrap_or_default();
-    let missing: Vec<&str> = common.difference(&ours).take(10).map(String::as_str).collect();
-    (!missing.is_empty()).then(|| {
-        format!(
-            "every JSON record looked at has fields that an event of {recipe} lacks: {}",
-            missing.join(", ")
-        )
-    })
 }
 
 /// Fields at the top of every JSON record.

@@ -70,7 +70,8 @@ pub struct Ready {
     pub pid: u32,
 }
 
-/// Loads what the settings name: rules, recipes and parsers. Opens nothing.
+/// Loads what the settings name: rules, recipes and parsers. Reads those files, and opens no source, outlet
+/// or address.
 pub fn check(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), DetectorError> {
     Engine::new(settings, clock, Truth::open(None)?).map(drop)
 }

@@ -125,7 +125,7 @@ impl Siem {
     }
 
     /// Posts one alert; true when there was one and it was answered.
-    fn alert(&mut self, oracle: &mut Oracle, reader: Option<&Reader>) {
+    fn alert(&mut self, oracle: &mut Oracle, reader: &mut Option<Reader>) {
         let Some((canary, line)) = self.waiting.pop() else { return };
         self.posted += 1;
         if !self.post(canary, &line) {
@@ -138,12 +138,16 @@ impl Siem {
             self.post(canary, &line);
         }
         // What another process can read has been committed: it must never be gone.
-        let Some(reader) = reader else { return };
-        let story = match reader.rows_of(canary) {
+        let Some(open) = reader else { return };
+        let story = match open.rows_of(canary) {
             Ok(story) => story,
-            // SQLite asks a reader that may not write to wait for the next writer where a dying one left
-            // something to recover. What nobody could read was promised to nobody.
-            Err(error) if error.to_string().contains("readonly database") => return,
+            // Seen once, beside a writer whose disk was failing: SQLite refuses a reader that may not
+            // write. Nothing was read, so nothing was promised; the next alert opens anew, as a user would.
+            Err(error) if error.to_string().contains("readonly database") => {
+                println!("a reader beside a dying writer: {error}");
+                *reader = None;
+                return;
+            }
             Err(error) => panic!("{error}"),
         };
         let accepted = story.iter().any(|(_, row)| {
@@ -163,7 +167,7 @@ impl Siem {
                 std::thread::sleep(Duration::from_millis(1));
             } else {
                 reader = reader.or_else(|| Reader::open(&folder.join("dwell.db")).ok());
-                self.alert(oracle, reader.as_ref());
+                self.alert(oracle, &mut reader);
             }
         }
     }

@@ -185,7 +185,8 @@ impl Observer for Shown {
         let mut message =
             format!("{doing}: {} injected, {} withdrawn", status.injected, status.withdrawn);
         if status.injected > 0 {
-            message.push_str(&format!("; {}", counts(&status.outcomes)));
+            // More than the canaries where a route has several expectations.
+            message.push_str(&format!("; verdicts: {}", counts(&status.outcomes)));
         }
         if status.injecting || status.pending > 0 {
             message.push_str(&format!("; decided by {until}"));

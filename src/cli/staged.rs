@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use dwell_injectors::token::KeyRing;
 
+use super::run::Shown;
 use super::signals;
 use crate::dispatch::outcome::Assessment;
 use crate::dispatch::plan::Request;
@@ -23,12 +24,11 @@ pub(super) struct Done {
 }
 
 /// Carries out a configuration that the verb itself wrote. `begin` starts what must run during the
-/// campaign, once its schedule is drawn; `say` is the progress line.
+/// campaign, once its schedule is drawn.
 pub(super) fn carry_out<T>(
     campaign: &Path,
     verb: &str,
     begin: impl FnOnce(&Session) -> Result<T, Failure>,
-    say: fn(&Status) -> String,
 ) -> Result<(Done, T), Failure> {
     let config = crate::config::load(campaign).map_err(|e| {
         Failure::Bug(format!("the configuration that {verb} wrote is refused: {e}"))
@@ -41,11 +41,11 @@ pub(super) fn carry_out<T>(
     session.open(verb)?;
     let plan = session.plan(&Request::default())?;
     let begun = begin(&session)?;
-    let mut keeping = Keeping { rows: Vec::new(), say };
+    let mut keeping = Keeping { rows: Vec::new(), shown: Shown::new(plan.planned.len() as u64) };
     let result = session.run(plan, false, &orders, &mut keeping);
     let keys = Arc::clone(&session.keys);
     let closed = session.close();
-    eprintln!();
+    keeping.shown.finish();
     let assessment = result?;
     closed?;
     if orders.stop.is_ordered() {
@@ -57,7 +57,7 @@ pub(super) fn carry_out<T>(
 /// Keeps the run's rows and shows how it goes.
 struct Keeping {
     rows: Vec<Row>,
-    say: fn(&Status) -> String,
+    shown: Shown,
 }
 
 impl Observer for Keeping {
@@ -66,6 +66,6 @@ impl Observer for Keeping {
     }
 
     fn status(&mut self, status: &Status) {
-        eprint!("\r{}   ", (self.say)(status));
+        self.shown.status(status);
     }
 }

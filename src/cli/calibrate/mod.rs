@@ -16,7 +16,6 @@ use super::staged::{self, Done};
 use crate::calibration::scenario::{Length, Line, MS, OUTAGE_MS};
 use crate::calibration::{Calibration, Evidence, FORMAT, judge, page, store};
 use crate::detector::Truth;
-use crate::dispatch::run::Status;
 use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::matching::Scanner;
@@ -143,9 +142,7 @@ fn carry_out(
         }
         Ok((running, outage_ns))
     };
-    let progress =
-        |status: &Status| format!("{} of {} canaries injected", status.injected, status.planned);
-    let (done, (running, outage_ns)) = staged::carry_out(&campaign, "calibrate", begin, progress)?;
+    let (done, (running, outage_ns)) = staged::carry_out(&campaign, "calibrate", begin)?;
     // Ended before their truth is read.
     drop(running);
     Ok((done, outage_ns))

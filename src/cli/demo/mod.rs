@@ -16,7 +16,6 @@ use super::staged::Done;
 use super::{Global, staged};
 use crate::detector::Truth;
 use crate::dispatch::outcome::{Assessment, Outcome};
-use crate::dispatch::run::Status;
 use crate::exit::{Exit, Failure};
 use crate::matching::Scanner;
 use crate::report::{Format, ReportModel, median, render};
@@ -62,7 +61,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         plan::WINDOW_S
     );
     let running = place::Detector::start(&detector)?;
-    let (done, ()) = staged::carry_out(&campaign, "demo", |_| Ok(()), progress)?;
+    let (done, ()) = staged::carry_out(&campaign, "demo", |_| Ok(()))?;
     let checks = held_against_truth(&folder, &done)?;
     drop(running);
     let model = super::report::build(&folder.join("dwell.db"), None, None, Some(&done.keys))?;
@@ -71,19 +70,6 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         print!("{}", render(&model, Format::Text, super::report::width()));
     }
     show(&folder, (&done.assessment, &model), &checks, global.json)
-}
-
-fn progress(status: &Status) -> String {
-    let of = |outcome| status.outcomes.get(&outcome).copied().unwrap_or(0);
-    format!(
-        "{} of {} injected; detected {}, late {}, missed {}, pending {}",
-        status.injected,
-        status.planned,
-        of(Outcome::Detected),
-        of(Outcome::Late),
-        of(Outcome::Missed),
-        of(Outcome::Pending),
-    )
 }
 
 fn held_against_truth(folder: &Path, done: &Done) -> Result<Vec<Check>, Failure> {

@@ -78,6 +78,7 @@ fn started() -> RunStarted {
             push: *kind == "webhook",
             resolution_ns: 0,
             max_offset_ns: None,
+            dates_stage: false,
             source: "s".into(),
         })
     });

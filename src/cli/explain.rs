@@ -8,7 +8,7 @@ use dwell_injectors::token::{Epoch, KeyRing, Recognition, TokenId};
 
 use super::Global;
 use crate::config;
-use crate::dispatch::outcome::{Fold, Interval};
+use crate::dispatch::outcome::{Dated, Fold, Interval};
 use crate::dispatch::story::{self, Decided, Seen, SentEvent, Sources, Story};
 use crate::exit::{Exit, Failure};
 use crate::ledger::{EventResult, Reader};
@@ -207,6 +207,13 @@ fn outcome(out: &mut String, decided: &Decided) {
             duration(lower_ns),
             duration(upper_ns)
         ));
+        words.push_str(match verdict.dated {
+            Dated::BySight => "",
+            Dated::ByRecord => ", by the alert's own creation time",
+            Dated::Contradicted => {
+                "; the alert's own creation time contradicts the bound on the clocks, so this is our sighting"
+            }
+        });
     }
     if !decided.why.is_empty() {
         words.push_str(&format!(" ({})", decided.why));

@@ -11,6 +11,8 @@
 //! token_proves = true                       so does a token of ours; for records of no fixed shape
 //! only     = { "/event_type" = "alert" }    records that differ are read and not sighted
 //! [fields] id, rule, event_time, created_time, body     JSON pointers, first that is there wins
+//! dates_stage = true                        in `[fields]`: `created_time` is when the record reached `stage`,
+//!                                           never a time of the event that it is about
 //! [poll]   method, path, query, body, records, paging   see [`Request`]
 //! ```
 //!
@@ -205,6 +207,11 @@ impl Dialect {
         let raw: spec::Raw = toml::from_str(source).map_err(|e| e.to_string())?;
         let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(source.as_bytes()));
         raw.check(name, digest)
+    }
+
+    /// True where a record's own creation time is when it reached this stage.
+    pub fn dates(&self, stage: Stage) -> bool {
+        self.spec.dates_stage && self.stage == stage
     }
 }
 

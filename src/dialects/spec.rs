@@ -49,6 +49,8 @@ struct RawFields {
     #[serde(default)]
     created_time: Vec<String>,
     #[serde(default)]
+    dates_stage: bool,
+    #[serde(default)]
     body: Option<String>,
 }
 
@@ -69,6 +71,9 @@ pub(super) struct Fields {
     pub rule: Vec<String>,
     pub event_time: Vec<String>,
     pub created_time: Vec<String>,
+    /// True where `created_time` is when the record reached the dialect's stage, not a time of the event
+    /// that it is about.
+    pub dates_stage: bool,
     /// The part that an excerpt is taken from.
     pub body: Option<String>,
 }
@@ -85,9 +90,17 @@ impl Raw {
             rule: fields.rule,
             event_time: fields.event_time,
             created_time: fields.created_time,
+            dates_stage: fields.dates_stage,
             body: fields.body,
         };
         spec.pointers().try_for_each(pointer)?;
+        if spec.dates_stage && spec.created_time.is_empty() {
+            return Err(
+                "`dates_stage` says that `created_time` dates a record, and no `created_time` is \
+                        named; name its pointer, or take `dates_stage` out"
+                    .to_owned(),
+            );
+        }
         let request = self.poll.map(Request::check).transpose()?;
         let format = match self.format {
             RawFormat::Json => Format::Json,

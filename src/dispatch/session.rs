@@ -225,14 +225,20 @@ impl Session {
         let mut plans = Vec::new();
         for (name, entry) in &self.config.watchers {
             let watcher = self.build_watcher(name)?;
+            let kind = entry.settings.kind();
+            let dialect = self.dialects.get(entry.settings.dialect()).ok();
             plans.push(WatcherPlan {
                 name: name.clone(),
                 stage: entry.stage,
-                kind: entry.settings.kind().to_owned(),
+                kind: kind.to_owned(),
                 dialect: entry.settings.dialect().to_owned(),
                 push: watcher.push(),
                 resolution_ns: nanos(watcher.resolution()),
                 max_offset_ns: entry.max_offset.map(nanos),
+                // What is pushed arrives as it is made; a poll alone leaves a gap to be dated.
+                dates_stage: kind == "poll"
+                    && entry.max_offset.is_some()
+                    && dialect.is_some_and(|dialect| dialect.dates(entry.stage)),
                 source: watcher.source(),
             });
         }

@@ -4,13 +4,15 @@
 //! was expected. So "a named rule alerted, within the deadline" and "before that, another rule did" are
 //! competing ends, and each has its cumulative incidence (Aalen and Johansen 1978, [`crate::stats::competing`]).
 //! Canaries that neither rule alerted on are censored as in the distribution of the time to detect, whose
-//! number `n` this shares. Times are upper ends. It says nothing new where no other rule alerted, and is
+//! number `n` this shares. Where nobody was censored before the deadline the incidence is a plain share, and its
+//! limits are those of Clopper and Pearson, which hold at none and at all too. Times are upper ends. It says nothing new where no other rule alerted, and is
 //! left out there; so it is where another rule's alert always came later.
 
 use super::expectation::{CONFIDENCE, observation};
 use super::model::{CompetingReport, IncidenceReport};
 use super::times::Decided;
-use crate::stats::competing::{Ending, Incidence};
+use crate::stats::competing::{Ending, Incidence, IncidenceStep};
+use crate::stats::proportion::clopper_pearson;
 
 const NAMED: u32 = 1;
 const OTHER: u32 = 2;
@@ -25,21 +27,46 @@ pub(super) fn ends(decided: &[Decided<'_>], deadline_ns: u64) -> Option<Competin
         })
     };
     let endings: Vec<Ending> = decided.iter().filter_map(ending).collect();
-    let incidence = Incidence::fit(&endings);
-    let by_deadline = |cause| {
-        let step = incidence.step(cause, deadline_ns)?;
-        let limits = step.interval(CONFIDENCE);
-        Some(IncidenceReport {
-            share: step.incidence,
-            standard_error: step.standard_error,
-            lower: limits.map(|l| l.0),
-            upper: limits.map(|l| l.1),
-        })
+    if !endings.iter().any(|e| e.cause == OTHER && e.time_ns <= deadline_ns) {
+        return None;
+    }
+    let open = endings.iter().any(|e| e.cause == 0 && e.time_ns < deadline_ns);
+    let share: Box<dyn Fn(u32) -> Option<IncidenceReport>> = match open {
+        true => {
+            let incidence = Incidence::fit(&endings);
+            Box::new(move |cause| Some(estimated(incidence.step(cause, deadline_ns)?)))
+        }
+        false => Box::new(|cause| Some(counted(&endings, cause, deadline_ns))),
     };
     Some(CompetingReport {
-        n: incidence.subjects(),
+        n: endings.len() as u64,
         by_ns: deadline_ns,
-        other_rule: by_deadline(OTHER)?,
-        named_rule: by_deadline(NAMED),
+        censored: open,
+        other_rule: share(OTHER)?,
+        named_rule: share(NAMED),
     })
+}
+
+fn estimated(step: &IncidenceStep) -> IncidenceReport {
+    let limits = step.interval(CONFIDENCE);
+    IncidenceReport {
+        share: step.incidence,
+        standard_error: step.standard_error,
+        lower: limits.map(|l| l.0),
+        upper: limits.map(|l| l.1),
+    }
+}
+
+/// With everybody followed to the deadline the incidence is a share, and its limits are exact.
+fn counted(endings: &[Ending], cause: u32, deadline_ns: u64) -> IncidenceReport {
+    let n = endings.len() as u64;
+    let x = endings.iter().filter(|e| e.cause == cause && e.time_ns <= deadline_ns).count() as u64;
+    let share = x as f64 / n as f64;
+    let limits = clopper_pearson(x, n, CONFIDENCE);
+    IncidenceReport {
+        share,
+        standard_error: (share * (1.0 - share) / n as f64).sqrt(),
+        lower: Some(limits.lower),
+        upper: Some(limits.upper),
+    }
 }

@@ -5,7 +5,7 @@ use super::times::{Decided, distribution};
 use super::words::{duration, percent, percent_up};
 use super::{blocks, claim, competing, hindrance, notes, schedule};
 use crate::dispatch::outcome::{
-    CanaryView, Delivery, Interval, Outcome, Reason, RouteView, Verdict,
+    CanaryView, Dated, Delivery, Interval, Outcome, Reason, RouteView, Verdict,
 };
 use crate::ledger::{ExpectationPlan, Stage, WatcherPlan};
 use crate::stats::planning::canaries_needed;
@@ -50,6 +50,7 @@ pub(super) fn report(
         by_other_rule: count(&|_, v| v.other_rule.is_some()),
         competing: competing::ends(&decided, plan.deadline_ns),
         by_created_time: count(&|_, v| v.by_created_time),
+        dated: dated(plan, watchers, &decided),
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
         completing: completing(&decided, plan, &block),
@@ -64,6 +65,24 @@ pub(super) fn report(
     };
     report.notes = notes::of(&report);
     report
+}
+
+/// How many times rest on the records' own creation times; `None` where none may.
+fn dated(
+    plan: &ExpectationPlan,
+    watchers: &[WatcherPlan],
+    decided: &[Decided<'_>],
+) -> Option<DatedReport> {
+    let listed = watchers.iter().filter(|w| w.dates_stage && plan.watchers.contains(&w.name));
+    let bound_ns = listed.filter_map(|w| w.max_offset_ns).max()?;
+    let seen = || decided.iter().filter(|(_, v)| v.ttd.is_some());
+    let by = |dated: Dated| seen().filter(|(_, v)| v.dated == dated).count() as u64;
+    Some(DatedReport {
+        of: seen().count() as u64,
+        by_record: by(Dated::ByRecord),
+        contradicted: by(Dated::Contradicted),
+        bound_ns,
+    })
 }
 
 /// The survival observation of one canary, if it may enter.

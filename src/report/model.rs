@@ -215,8 +215,11 @@ pub struct ExpectationReport {
     /// Which alert came first, where the expectation names rules and another rule alerted before one
     /// of them.
     pub competing: Option<CompetingReport>,
-    /// Decided by the alert's own creation time, within the stated clock bound.
+    /// In time by the alert's own creation time alone, within the stated clock bound.
     pub by_created_time: u64,
+    /// How many times rest on what the records say of their creation; only where a watcher's clock is
+    /// bounded and its dialect says that they date the stage.
+    pub dated: Option<DatedReport>,
     /// Times that rest on the wall clock across a reboot.
     pub across_reboot: u64,
     /// Times with a wall clock step between submission and sighting.

@@ -33,15 +33,35 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
     if report.by_created_time > 0 {
         notes.push(format!(
             "{} counted as in time by the alert's own creation time plus the configured bound on the \
-             clocks' difference; the times shown are still our own",
+             clocks' difference, though we saw it later",
             report.by_created_time
         ));
     }
+    notes.extend(report.dated.as_ref().filter(|dated| dated.of > 0).map(dated));
     if report.across_reboot > 0 {
         notes
             .push(format!("{} times rest on the wall clock across a reboot", report.across_reboot));
     }
     notes
+}
+
+fn dated(dated: &DatedReport) -> String {
+    let DatedReport { of, by_record, contradicted, bound_ns } = dated;
+    let bound = match bound_ns {
+        0 => "the configuration says that it shares our clock".to_owned(),
+        ns => format!("the configuration bounds the clocks' difference to {}", duration(*ns)),
+    };
+    let mut words = format!(
+        "{by_record} of {of} times are the alert's own creation time, as finely as it is told, not our \
+         sighting of it: {bound}"
+    );
+    if *contradicted > 0 {
+        words.push_str(&format!(
+            "; {contradicted} alerts say that they were made before the canary or after we saw them, so that \
+             bound does not hold; their times are our own"
+        ));
+    }
+    words
 }
 
 fn extremes(extremes: &ExtremesReport) -> String {
@@ -106,8 +126,9 @@ fn first_alert(ends: &CompetingReport) -> String {
         _ => percent(end.share),
     };
     let named = ends.named_rule.as_ref().map_or_else(|| "none".to_owned(), share);
+    let how = if ends.censored { "cumulative incidence" } else { "Clopper-Pearson" };
     format!(
-        "the first alert within {}: by another rule {}, by a named rule {named}, n {} (cumulative incidence)",
+        "the first alert within {}: by another rule {}, by a named rule {named}, n {} ({how})",
         duration(ends.by_ns),
         share(&ends.other_rule),
         ends.n

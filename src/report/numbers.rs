@@ -49,6 +49,21 @@ pub struct ExtremesReport {
     pub never_ns: Option<u64>,
 }
 
+/// Where the ends of times come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct DatedReport {
+    /// Canaries with a time.
+    pub of: u64,
+    /// Of these, whose time is what the alert says of its own creation, widened on both sides by the
+    /// bound and by how finely it is told.
+    pub by_record: u64,
+    /// Of these, whose alert says what our own looks contradict within that bound: made before the canary
+    /// was submitted or after we saw it. Their times are our own.
+    pub contradicted: u64,
+    /// The configured bound on the difference of the clocks, nanoseconds; 0 on the same machine.
+    pub bound_ns: u64,
+}
+
 /// The time from the submission of the event with which a burst's condition is met.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct CompletingReport {
@@ -176,14 +191,15 @@ impl Share {
     }
 }
 
-/// A share that had ended in one way by an instant, by Aalen and Johansen.
+/// A share that had ended in one way by an instant: a plain share where everybody was followed so far, else by
+/// Aalen and Johansen.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct IncidenceReport {
     /// The cumulative incidence, from 0 to 1.
     pub share: f64,
     /// Its standard error.
     pub standard_error: f64,
-    /// Lower 95 % limit, on the scale of ln(-ln F); absent where the share is 1.
+    /// Lower 95 % limit: Clopper-Pearson, or on the scale of ln(-ln F), where a share of 1 has none.
     pub lower: Option<f64>,
     /// Upper 95 % limit.
     pub upper: Option<f64>,
@@ -196,6 +212,8 @@ pub struct CompetingReport {
     pub n: u64,
     /// The instant after submission that the shares are about, nanoseconds: the deadline.
     pub by_ns: u64,
+    /// True where some were followed for less than that, so that the shares are estimates.
+    pub censored: bool,
     /// A named rule alerted, and no other before it. Absent: never by then.
     pub named_rule: Option<IncidenceReport>,
     /// Another rule alerted, and no named one before it.

@@ -7,6 +7,9 @@
 //!   which are approximate and labelled so. Of more canaries than a report can resample, from the
 //!   lower limit on the lower ends to the upper limit on the upper ends. Never the middle of an interval.
 //!
+//! A polled time that the alert's own creation time decides (see `dispatch::outcome`) has the narrow
+//! interval of that, and the label says how many have.
+//!
 //! Canaries submitted close together are caught by the same run of a rule and are not independent.
 //! Beside the log-log interval stands one from blocks of submission time; where the two differ by more
 //! than a fifth, both are printed ([`super::blocks`] says how long a block is). With fewer than ten
@@ -17,7 +20,7 @@ use std::collections::BTreeMap;
 use super::blocks::{FEWEST, Length};
 use super::expectation::{CONFIDENCE, QUANTILES, observation};
 use super::model::*;
-use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
+use crate::dispatch::outcome::{CanaryView, Dated, Delivery, Outcome, Verdict};
 use crate::stats::bootstrap::{
     Blocks, MOST_RESAMPLED, Statistic, affordable, curve_intervals, turnbull_intervals,
 };
@@ -45,6 +48,8 @@ struct Sample {
     intervals: Vec<Interval>,
     submitted: Vec<i64>,
     widths: Vec<u64>,
+    /// Times that are the records' own.
+    dated: usize,
 }
 
 impl Sample {
@@ -54,6 +59,7 @@ impl Sample {
             intervals: Vec::new(),
             submitted: Vec::new(),
             widths: Vec::new(),
+            dated: 0,
         };
         for (canary, verdict) in decided {
             let Some(observation) = observation(canary, verdict) else { continue };
@@ -64,11 +70,20 @@ impl Sample {
             if let (Some(ttd), true) = (verdict.ttd, verdict.polled) {
                 sample.widths.push(ttd.upper_ns - ttd.lower_ns);
             }
+            sample.dated += usize::from(verdict.polled && verdict.dated == Dated::ByRecord);
             sample.observations.push(observation);
             sample.intervals.push(interval);
             sample.submitted.push(canary.submitted);
         }
         sample
+    }
+
+    /// Whose times these are, where a poll found them.
+    fn polled(&self) -> String {
+        match (self.dated, self.widths.len()) {
+            (0, _) => "polled".to_owned(),
+            (dated, polled) => format!("polled, {dated} of {polled} by the alert's own time"),
+        }
     }
 
     /// Median width of the polled intervals.
@@ -99,7 +114,7 @@ pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Len
         events: curve.events(),
         followed_ns,
         label: match width {
-            Some(_) => "upper bound on the time to detect (polled)".to_owned(),
+            Some(_) => format!("upper bound on the time to detect ({})", sample.polled()),
             None => "time to detect".to_owned(),
         },
         method: match width {
@@ -202,7 +217,7 @@ fn turnbull(report: &mut TtdReport, sample: &Sample, blocks: &Blocks, upper: &Cu
         return by_blocks(report, sample, blocks);
     }
     report.method = Method::Turnbull;
-    report.label = "time to detect (polled, Turnbull)".to_owned();
+    report.label = format!("time to detect ({}, Turnbull)", sample.polled());
     report.blocks.resamples = used;
     for (quantile, limits) in report.quantiles.iter_mut().zip(limits) {
         if let Some(limits) = limits {

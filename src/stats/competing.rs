@@ -45,10 +45,10 @@ pub struct IncidenceStep {
 
 impl IncidenceStep {
     /// Pointwise interval on the scale of ln(-ln F), which keeps it between 0 and 1:
-    /// `F^exp(±z se / (F ln F))`; `None` where F is 0 or 1.
+    /// `F^exp(±z se / (F ln F))`; `None` where F is 0 or, but for rounding, 1.
     pub fn interval(&self, confidence: f64) -> Option<(f64, f64)> {
         let f = self.incidence;
-        (f > 0.0 && f < 1.0).then(|| {
+        (f > 0.0 && f < 1.0 - 1e-12).then(|| {
             let theta = z_two_sided(confidence) * self.standard_error / (f * f.ln());
             // ln F is negative, so the larger exponent belongs to the lower limit.
             (f.powf((-theta).exp()), f.powf(theta.exp()))

@@ -275,6 +275,7 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
             push: false,
             resolution_ns: run.poll_s * 1_000_000_000,
             max_offset_ns: None,
+            dates_stage: false,
             source: "alerts.json".into(),
         }],
     }))

@@ -116,6 +116,7 @@ impl Plan {
                 push: false,
                 resolution_ns: 0,
                 max_offset_ns: None,
+                dates_stage: false,
                 source: "alerts.json".into(),
             }],
         }))

@@ -3,9 +3,12 @@
 
 use dwell_injectors::receipt::Strength;
 
+use super::dated::Creation;
 use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
 use super::replays::{self, Replays};
-use super::{AxisNs, CanaryView, Delivery, Interval, Name, Outcome, Reason, StageTime, Verdict};
+use super::{
+    AxisNs, CanaryView, Dated, Delivery, Interval, Name, Outcome, Reason, StageTime, Verdict,
+};
 use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, Stage, WatcherPlan};
 
 /// How long after its last look a watcher is still taken to be at work.
@@ -28,8 +31,7 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
     let submitted = case.fold.axis().of(&submitted_stamp);
     let completing_after_ns = completing_after(case, submitted);
     let delivery = delivery(canary, case.plan.proof, first.is_some());
-    let times =
-        Times { submitted, submitted_wall_ns: submitted_stamp.wall_ns, completing_after_ns };
+    let times = Times { submitted, completing_after_ns };
     let live = replays::live(canary, case.plan, submitted);
     let replayed = replays::replays(canary, case.plan, submitted);
     let verdicts: Vec<Verdict> = case
@@ -115,9 +117,8 @@ fn last_stage(delivery: Delivery, live: &[&Seen]) -> Stage {
     live.iter().map(|s| s.stage).max().map_or(receipt, |seen| seen.max(receipt))
 }
 
-struct Times {
-    submitted: AxisNs,
-    submitted_wall_ns: i64,
+pub(super) struct Times {
+    pub submitted: AxisNs,
     completing_after_ns: Option<u64>,
 }
 
@@ -133,8 +134,25 @@ impl Times {
     }
 }
 
-/// Time since submission as an interval, from our own clock alone.
+/// Time since submission as an interval: by what the record says of itself where that is believed
+/// ([`super::dated`]), else by our own looks.
+fn dated(case: &Case<'_>, times: &Times, seen: &Seen) -> (Interval, Dated) {
+    let own = by_sight(case, times, seen);
+    let plan = watcher(case.run, case.fold.names.name(seen.watcher));
+    let creation = Creation::of(case, times, seen, plan.filter(|plan| plan.dates_stage));
+    match creation.map(|creation| creation.dates(own.upper_ns)) {
+        Some(Some(interval)) => (interval, Dated::ByRecord),
+        Some(None) => (own, Dated::Contradicted),
+        None => (own, Dated::BySight),
+    }
+}
+
 fn interval(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
+    dated(case, times, seen).0
+}
+
+/// The same from our own clock alone.
+fn by_sight(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
     let upper = seen.observed.saturating_sub(times.submitted).max(0) as u64;
     let lower = match seen.not_before {
         Some(not_before) => not_before.saturating_sub(times.submitted).max(0) as u64,
@@ -254,6 +272,7 @@ impl Ctx<'_> {
             watcher: None,
             rule: None,
             by_created_time: false,
+            dated: Dated::BySight,
             other_rule: other.map(|seen| match seen.rule {
                 Some(rule) => self.case.fold.names.shared(rule),
                 None => Name::from("unnamed rule"),
@@ -285,7 +304,7 @@ impl Ctx<'_> {
         self.live
             .iter()
             .filter(|s| self.counts(s) && self.names(s) && s.observed <= horizon)
-            .min_by_key(|s| s.observed)
+            .min_by_key(|s| (interval(self.case, self.times, s).upper_ns, s.observed))
             .copied()
     }
 
@@ -295,9 +314,11 @@ impl Ctx<'_> {
     }
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
-        let mut ttd = interval(self.case, self.times, seen);
+        let (mut ttd, mut by) = dated(self.case, self.times, seen);
         if seen.stage > self.expectation.stage {
-            ttd.lower_ns = self.own_lower_ns().min(ttd.upper_ns);
+            let (lower_ns, own) = self.own_lower();
+            ttd.lower_ns = lower_ns.min(ttd.upper_ns);
+            by = own;
         }
         let name = self.case.fold.names.name(seen.watcher);
         let plan = watcher(self.case.run, name);
@@ -310,13 +331,15 @@ impl Ctx<'_> {
             verdict.reason = Some(Reason::Straddles);
             Outcome::Indeterminate
         };
-        let bound = plan.and_then(|w| w.max_offset_ns);
-        if verdict.outcome != Outcome::Detected && self.created_in_time(seen, bound) {
+        let sighted = by_sight(self.case, self.times, seen);
+        verdict.by_created_time = sighted.upper_ns > deadline
+            && (verdict.outcome == Outcome::Detected || self.created_in_time(seen, plan));
+        if verdict.by_created_time {
             verdict.outcome = Outcome::Detected;
-            verdict.by_created_time = true;
             verdict.reason = None;
         }
         verdict.ttd = Some(ttd);
+        verdict.dated = by;
         verdict.ttd_completing = self.since_completing(ttd);
         verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
         verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
@@ -346,22 +369,18 @@ impl Ctx<'_> {
 
     /// A later stage bounds this one from above alone. From below only a listed watcher's own sighting
     /// does, however late it came; without one the submission is all that is known.
-    fn own_lower_ns(&self) -> u64 {
+    fn own_lower(&self) -> (u64, Dated) {
         let first = self.own().min_by_key(|s| s.observed);
-        first.map_or(0, |seen| interval(self.case, self.times, seen).lower_ns)
+        first.map_or((0, Dated::BySight), |seen| {
+            let (interval, by) = dated(self.case, self.times, seen);
+            (interval.lower_ns, by)
+        })
     }
 
-    /// Only where the configuration bounds the clocks: creation plus the bound lies in time.
-    fn created_in_time(&self, seen: &Seen, bound: Option<u64>) -> bool {
-        let (Some(created), Some(bound)) = (seen.created_wall_ns, bound) else { return false };
-        let latest = created.saturating_add_unsigned(bound);
-        let on_axis = self.case.fold.axis().wall_to_axis(latest, &seen.observed_stamp);
-        let since = on_axis.saturating_sub(self.times.submitted);
-        // A creation time before submission would be another event's alert, or a wrong clock.
-        let earliest = created.saturating_sub_unsigned(bound.saturating_mul(2));
-        earliest >= self.times.submitted_wall_ns.saturating_sub_unsigned(bound)
-            && since >= 0
-            && since as u64 <= self.expectation.deadline_ns
+    /// Only where the configuration bounds the clocks.
+    fn created_in_time(&self, seen: &Seen, plan: Option<&WatcherPlan>) -> bool {
+        Creation::of(self.case, self.times, seen, plan)
+            .is_some_and(|creation| creation.in_time(self.expectation.deadline_ns))
     }
 
     fn unseen(&self, verdict: &mut Verdict) {

@@ -25,6 +25,7 @@
 
 mod axis;
 mod coverage;
+mod dated;
 mod decide;
 mod fold;
 mod lean;
@@ -148,6 +149,18 @@ pub enum Reason {
     Waiting,
 }
 
+/// Where the ends of a time come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dated {
+    /// Our own sightings.
+    BySight,
+    /// What the record says of its creation, widened by the bound on the clocks.
+    ByRecord,
+    /// Our own sightings, because what the record says cannot be true within that bound.
+    Contradicted,
+}
+
 /// The verdict on one canary and one expectation.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Verdict {
@@ -166,8 +179,10 @@ pub struct Verdict {
     pub watcher: Option<Name>,
     /// The rule of the deciding sighting; foreign text.
     pub rule: Option<Name>,
-    /// The alert's own creation time decided, within a stated clock bound.
+    /// In time by the alert's own creation time alone, within a stated clock bound.
     pub by_created_time: bool,
+    /// Where the ends of the time come from.
+    pub dated: Dated,
     /// Seen by a rule that the expectation does not name; foreign text.
     pub other_rule: Option<Name>,
     /// From submission of the first event to that sighting, at most.

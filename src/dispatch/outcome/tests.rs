@@ -1,5 +1,7 @@
 //! The table of legal moves, row by row, and the conservation law over random histories.
 
+mod dated;
+
 use std::collections::BTreeMap;
 
 use dwell_injectors::receipt::Strength;
@@ -70,6 +72,7 @@ fn plan(kind: &str, max_offset_ns: Option<u64>) -> RunStarted {
             push: kind == "webhook",
             resolution_ns: 0,
             max_offset_ns,
+            dates_stage: false,
             source: "s".into(),
         }],
     }
@@ -219,14 +222,14 @@ fn a_polled_interval_that_straddles_the_deadline_decides_nothing() {
 fn the_alerts_own_time_counts_only_within_a_stated_clock_bound() {
     let mut rows = delivered();
     rows.push(Row::Sighting(SightingRow {
-        created_time_ns: Some(at(9.0).wall_ns),
+        created_time_ns: Some(at(8.2).wall_ns),
         ..sighting(1, 30.0, "rule")
     }));
     assert_eq!(verdict(rows.clone(), 50.0).1.outcome, Outcome::Late);
     let near = verdict_of(plan("file", Some(500_000_000)), rows.clone(), 50.0).1;
     assert_eq!((near.outcome, near.by_created_time), (Outcome::Detected, true));
     let loose = verdict_of(plan("file", Some(2 * S as u64)), rows, 50.0).1;
-    assert_eq!(loose.outcome, Outcome::Late, "9 s + 2 s is not surely within 10 s");
+    assert_eq!(loose.outcome, Outcome::Late, "8.2 s + 2 s is not surely within 10 s");
 }
 
 #[test]

@@ -118,6 +118,7 @@ fn run(routes: &[Route], campaign: &str) -> Row {
         push: false,
         resolution_ns: 0,
         max_offset_ns: None,
+        dates_stage: false,
         source: "alerts.json".into(),
     };
     Row::Run(Box::new(RunStarted {

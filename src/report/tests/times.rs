@@ -197,15 +197,24 @@ fn where_another_rule_alerts_first_both_ends_have_their_incidence() {
     assert_eq!((ends.n, ends.by_ns, e.by_other_rule), (20, 10 * S, 8));
     assert!((named.share - 0.65).abs() < 1e-12, "{named:?}");
     assert!((ends.other_rule.share - 0.35).abs() < 1e-12, "{:?}", ends.other_rule);
-    // sqrt(0.35 0.65 / 20), and 0.35^exp(±1.96 se / (F ln F)).
+    // sqrt(0.35 0.65 / 20), and Clopper-Pearson's limits on 7 of 20.
     assert!((ends.other_rule.standard_error - 0.106_653_645).abs() < 1e-8);
     let (lower, upper) = (ends.other_rule.lower.unwrap(), ends.other_rule.upper.unwrap());
     assert!(
-        (lower - 0.156_557_027).abs() < 1e-6 && (upper - 0.551_920_449).abs() < 1e-6,
+        (lower - 0.153_909_2).abs() < 1e-6 && (upper - 0.592_188_5).abs() < 1e-6,
         "{lower} {upper}"
     );
+    assert!(!ends.censored);
     let said = e.notes.iter().find(|note| note.contains("first alert")).expect("a note");
     assert!(said.contains("by another rule 35 %") && said.contains("n 20"), "{said}");
+    // All of them: no interval from nothing to everything.
+    let all = expectation(Route::new("r", &[Fate::Other(1.0, None); 60]));
+    let ends = all.competing.expect("another rule was first");
+    let (other, named) =
+        (ends.other_rule, ends.named_rule.expect("a share of none has limits too"));
+    assert_eq!((other.share, named.share), (1.0, 0.0));
+    assert!((other.lower.unwrap() - 0.940_370_5).abs() < 1e-6, "{other:?}");
+    assert!((named.upper.unwrap() - 0.059_629_5).abs() < 1e-6, "{named:?}");
     // Nothing is said where no other rule came first.
     fates.retain(|fate| !matches!(fate, Fate::Other(1.0, _)));
     assert!(expectation(Route::new("r", &fates)).competing.is_none());

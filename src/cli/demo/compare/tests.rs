@@ -1,7 +1,7 @@
 //! Each comparison with planted truth: it agrees when it should, and not when it should not.
 
 use super::*;
-use crate::dispatch::outcome::{Delivery, Interval};
+use crate::dispatch::outcome::{Dated, Delivery, Interval};
 use crate::ledger::{EventResult, Grade, ReceiptRow, RoutePlan};
 use dwell_injectors::receipt::Strength;
 use dwell_injectors::stamp::BootId;
@@ -174,6 +174,7 @@ fn canary(serial: u32, (outcome, last_stage): &(Outcome, Stage)) -> CanaryView {
         watcher: None,
         rule: None,
         by_created_time: false,
+        dated: Dated::BySight,
         other_rule: None,
         other_rule_ns: None,
         censored_at_ns: None,

@@ -235,9 +235,7 @@ impl Session {
                 push: watcher.push(),
                 resolution_ns: nanos(watcher.resolution()),
                 max_offset_ns: entry.max_offset.map(nanos),
-                // What is pushed arrives as it is made; a poll alone leaves a gap to be dated.
-                dates_stage: kind == "poll"
-                    && entry.max_offset.is_some()
+                dates_stage: entry.max_offset.is_some()
                     && dialect.is_some_and(|dialect| dialect.dates(entry.stage)),
                 source: watcher.source(),
             });

@@ -205,8 +205,8 @@ pub struct WatcherPlan {
     pub resolution_ns: u64,
     /// Bound on the clock difference to the SIEM, if the configuration states one.
     pub max_offset_ns: Option<u64>,
-    /// True where the records' own creation times date their reaching the stage, within that bound;
-    /// rows of older versions do not say so.
+    /// True where the records' own creation times date their reaching the stage, within that bound; rows
+    /// of older versions do not say so, and none of their times is believed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dates_stage: bool,
     /// What it reads, in words.

@@ -1,7 +1,7 @@
 //! One expectation's numbers: distribution, share, objective, verdict.
 
 use super::model::*;
-use super::times::{Decided, distribution};
+use super::times::{Decided, at_worst, distribution};
 use super::words::{duration, percent, percent_up};
 use super::{blocks, claim, competing, hindrance, notes, schedule};
 use crate::dispatch::outcome::{
@@ -65,6 +65,12 @@ pub(super) fn report(
     };
     report.notes = notes::of(&report);
     report
+}
+
+/// Canaries that left and whose delivery no receipt proves: counted, and in no estimate of time.
+fn unproven(decided: &[Decided<'_>]) -> u64 {
+    let open = |c: &CanaryView| !matches!(c.delivery, Delivery::Proven | Delivery::Rejected);
+    decided.iter().filter(|(c, _)| open(c)).count() as u64
 }
 
 /// How many times rest on the records' own creation times; `None` where none may.
@@ -248,17 +254,20 @@ fn in_words(
 ) -> String {
     let observations: Vec<Observation> =
         decided.iter().filter_map(|(c, v)| observation(c, v)).collect();
+    // The claim must hold even if nothing of what nobody could see was ever detected.
+    let observations = at_worst(decided, &observations);
+    let n = observations.len() as u64;
+    let misses = n - observations.iter().filter(|o| o.event).count() as u64;
     let p = plan.share.min(0.95);
     // A two-sided interval of twice the tail: its upper end is the one-sided 95 % limit.
     let limit = Curve::fit(&observations).quantile(p, Band::LogLog, 2.0 * CONFIDENCE - 1.0).upper;
     let counted = counted(share);
     let needed = canaries_needed(p, CONFIDENCE, 0).unwrap_or(u64::MAX);
-    let misses = ttd.n.saturating_sub(ttd.events);
-    let more = canaries_needed(p, CONFIDENCE, misses).map(|n| n.saturating_sub(ttd.n));
+    let more = canaries_needed(p, CONFIDENCE, misses).map(|wanted| wanted.saturating_sub(n));
     // Near its end the band is too wide to be inverted, or undefined. With enough canaries the last
     // detection is an exact limit of its own: all that was not detected is taken to lie beyond it.
     let last = ttd.last_detection_ns.filter(|_| more == Some(0));
-    let limit = limit.ns().filter(|_| ttd.n >= needed).or(last);
+    let limit = limit.ns().filter(|_| n >= needed).or(last);
     let sure_not = upper_limit(share.left_out.x, share.left_out.n, CONFIDENCE) < p;
     let (wanted, stage) = (percent(p), plan.stage.name());
     match limit {
@@ -273,7 +282,7 @@ fn in_words(
         _ => {
             let hindered = hindrance::words(decided);
             // More of the same help only where some of them could be followed.
-            let more = more.filter(|_| ttd.n > 0 || hindered.is_none());
+            let more = more.filter(|_| ttd.n > 0 || (hindered.is_none() && unproven(decided) == 0));
             let mut words = format!("{counted}; cannot say");
             words.push_str(if more.is_some() { " yet" } else { "" });
             words.push_str(&format!(" within what time {wanted} are {stage}"));
@@ -283,6 +292,9 @@ fn in_words(
             }
             if let Some(hindered) = hindered {
                 words.push_str(&format!("; {hindered}"));
+            }
+            if ttd.n == 0 && unproven(decided) > 0 {
+                words.push_str("; no delivery is proven, so no time enters");
             }
             words
         }

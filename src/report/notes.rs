@@ -109,7 +109,7 @@ fn cells(ttd: &TtdReport) -> String {
             (_, None) => "by bootstrap of blocks of submission time, approximate",
         };
         words.push_str(&format!(
-            "; intervals {how}; a quantile lies anywhere in: {}",
+            "; intervals {how}; what the polls leave open of the estimates: {}",
             parts.join(", ")
         ));
     }
@@ -123,7 +123,7 @@ fn first_alert(ends: &CompetingReport) -> String {
             let (lower, upper) = (percent(lower), percent(upper));
             format!("{} (95 % interval {lower} to {upper})", percent(end.share))
         }
-        _ => percent(end.share),
+        _ => format!("{} (without limits)", percent(end.share)),
     };
     let named = ends.named_rule.as_ref().map_or_else(|| "none".to_owned(), share);
     let how = if ends.censored { "cumulative incidence" } else { "Clopper-Pearson" };

@@ -139,7 +139,8 @@ pub struct QuantileReport {
     pub value: Option<Quantile>,
     /// How many more canaries would be needed before it is shown.
     pub needs_more: u64,
-    /// Turnbull's estimate: the quantile lies anywhere between these.
+    /// Turnbull's estimate: all between these fit the polls equally well. How far the true quantile may be
+    /// from it is what the interval says.
     pub within: Option<BlockLimits>,
     /// Interval (95 %, percentile) by blocks of submission time, beside the log-log one.
     pub by_blocks: Option<BlockLimits>,

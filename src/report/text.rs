@@ -108,13 +108,18 @@ fn numbers(page: &mut Page, model: &ReportModel) {
 
 /// What stands beside the tables.
 fn notes(page: &mut Page, model: &ReportModel) {
+    let before = page.out.len();
     for route in &model.routes {
+        let receipts = total::receipts(route);
+        if !receipts.is_empty() {
+            page.line(0, &format!("{}: {}", safe(&route.name), receipts.join("; ")));
+        }
         for e in route.expectations.iter().filter(|e| !e.notes.is_empty()) {
             page.line(0, &format!("{} / {}:", safe(&route.name), safe(&e.name)));
             e.notes.iter().for_each(|note| page.line(2, &safe(note)));
         }
     }
-    if model.routes.iter().flat_map(|r| &r.expectations).any(|e| !e.notes.is_empty()) {
+    if page.out.len() > before {
         page.gap();
     }
 }

@@ -343,27 +343,55 @@ pub(super) fn points(curve: &Curve, confidence: f64) -> Vec<CurvePoint> {
 /// The median if all indeterminate canaries had been detected when blindness began, and if none;
 /// refused with as few canaries as the median itself.
 fn extremes(decided: &[Decided<'_>], observations: &[Observation]) -> Option<ExtremesReport> {
-    // Each blind one stands among the observations as a censoring at the time it became so.
-    let mut blind: BTreeMap<u64, usize> = BTreeMap::new();
-    for (canary, verdict) in decided {
-        let lost = verdict.outcome == Outcome::Indeterminate && canary.delivery == Delivery::Proven;
-        if let Some(at) = verdict.censored_at_ns.filter(|_| lost) {
-            *blind.entry(at).or_insert(0) += 1;
-        }
-    }
-    // Those that nobody followed at all enter nothing but this.
-    let unfollowed = blind.get(&0).copied().unwrap_or(0);
-    let all = || {
-        let unfollowed = std::iter::repeat_n(Observation { time_ns: 0, event: false }, unfollowed);
-        observations.iter().copied().chain(unfollowed)
-    };
-    let n = (observations.len() + unfollowed) as u64;
-    if blind.is_empty() || n < needed(0.5) {
+    let blind = Blind::of(decided);
+    let (early, never) = (blind.seen(observations, true), blind.seen(observations, false));
+    if blind.number() == 0 || (never.len() as u64) < needed(0.5) {
         return None;
     }
-    let median = |detected: bool| {
-        let (mut changed, mut left): (Vec<Observation>, _) = (all().collect(), blind.clone());
-        for observation in changed.iter_mut().filter(|o| !o.event) {
+    let median =
+        |all: &[Observation]| Curve::fit(all).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns();
+    let n = never.len() as u64;
+    Some(ExtremesReport {
+        n,
+        blind: blind.number(),
+        early_ns: median(&early),
+        never_ns: median(&never),
+    })
+}
+
+/// What an estimate rests on if no indeterminate canary was ever detected: what a verdict must hold for.
+pub(super) fn at_worst(decided: &[Decided<'_>], observations: &[Observation]) -> Vec<Observation> {
+    Blind::of(decided).seen(observations, false)
+}
+
+/// Canaries that became invisible, by the time from submission to that. Each stands among the
+/// observations as a censoring at that time; those at 0 nobody followed at all, and they do not.
+struct Blind(BTreeMap<u64, usize>);
+
+impl Blind {
+    fn of(decided: &[Decided<'_>]) -> Blind {
+        let mut blind = BTreeMap::new();
+        for (canary, verdict) in decided {
+            let lost =
+                verdict.outcome == Outcome::Indeterminate && canary.delivery == Delivery::Proven;
+            if let Some(at) = verdict.censored_at_ns.filter(|_| lost) {
+                *blind.entry(at).or_insert(0) += 1;
+            }
+        }
+        Blind(blind)
+    }
+
+    fn number(&self) -> u64 {
+        self.0.values().sum::<usize>() as u64
+    }
+
+    /// All of them detected when blindness began, or none ever.
+    fn seen(&self, observations: &[Observation], detected: bool) -> Vec<Observation> {
+        let mut left = self.0.clone();
+        let unfollowed = left.get(&0).copied().unwrap_or(0);
+        let unfollowed = std::iter::repeat_n(Observation { time_ns: 0, event: false }, unfollowed);
+        let mut all: Vec<Observation> = observations.iter().copied().chain(unfollowed).collect();
+        for observation in all.iter_mut().filter(|o| !o.event) {
             let Some(left) = left.get_mut(&observation.time_ns).filter(|left| **left > 0) else {
                 continue;
             };
@@ -373,8 +401,6 @@ fn extremes(decided: &[Decided<'_>], observations: &[Observation]) -> Option<Ext
                 false => Observation { time_ns: u64::MAX, event: false },
             };
         }
-        Curve::fit(&changed).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns()
-    };
-    let blind = blind.values().sum::<usize>() as u64;
-    Some(ExtremesReport { n, blind, early_ns: median(true), never_ns: median(false) })
+        all
+    }
 }

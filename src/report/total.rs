@@ -35,7 +35,17 @@ pub(super) fn of(routes: &[RouteReport]) -> TotalReport {
 /// What became of one route's plan.
 pub(super) fn of_route(route: &RouteReport) -> String {
     let withdrawn = route.withdrawn.values().sum();
-    planned(route.planned, withdrawn, route.not_yet_due, route.injected)
+    let plan = planned(route.planned, withdrawn, route.not_yet_due, route.injected);
+    [vec![plan], receipts(route)].concat().join("; ")
+}
+
+/// What the receipts leave open or got wrong.
+pub(super) fn receipts(route: &RouteReport) -> Vec<String> {
+    let (unproven, wrong) = (route.delivery_unproven, route.receipt_contradicted);
+    let unproven =
+        (unproven > 0).then(|| format!("{unproven} of unproven delivery, left out of every time"));
+    let wrong = (wrong > 0).then(|| format!("{wrong} seen although rejected"));
+    unproven.into_iter().chain(wrong).collect()
 }
 
 /// The identity in words: the first is the sum of the others.

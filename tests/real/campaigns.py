@@ -406,8 +406,8 @@ def dated_by_elastalert(pipeline, folder, rows):
         check(len(own) == 1, f"ElastAlert alerted {len(own)} times on {row['token']}")
         truth = wall_ns(own[0]["@timestamp"]) - submitted[token_of(exported, row)]
         lower, upper = float(row["ttd_lower_s"]) * 1e9, float(row["ttd_upper_s"]) * 1e9
-        # Told to a microsecond, a whole millisecond to that; the wall clock may be slewed against the clock since boot.
-        check(upper - lower <= 2_001_000 and abs(truth - lower) < 5_000_000, f"{truth} ns is not this row's: {row}")
+        # Told to a microsecond, and widened by what a clock drifts until the next look; the wall clock may be slewed against the clock since boot.
+        check(upper - lower <= 10_000_000 and abs(truth - lower) < 5_000_000, f"{truth} ns is not this row's: {row}")
 
 
 def certificates(folder):

@@ -3,7 +3,9 @@
 //! A poll only tells that a record appeared between two looks. Where the configuration bounds the
 //! difference of the clocks, the poll's dialect says that its `created_time` is when the record reached
 //! the watcher's stage, and neither is contradicted by our own looks, that time decides instead, as an
-//! interval: widened on both sides by the bound and by how finely the stamp is told.
+//! interval: widened on both sides by the bound, by how finely the stamp is told, and by how far a clock
+//! that is being corrected can drift between the creation and our sighting. Where our wall clock was seen
+//! to step in that time, nothing can be said, and our own looks stand.
 //!
 //! Two contradictions are told, never used: created after we had seen it, and created before the canary
 //! was submitted. Then the clocks are further apart than the configuration says, or the record is not
@@ -25,18 +27,23 @@ pub(super) struct Creation {
 }
 
 impl Creation {
-    /// `None` where the record says nothing, or nobody bounds the clocks.
+    /// `None` where the record says nothing, its dialect does not say that this dates the stage, nobody
+    /// bounds the clocks, or ours was seen to step.
     pub(super) fn of(
         case: &Case<'_>,
         times: &Times,
         seen: &Seen,
         plan: Option<&WatcherPlan>,
     ) -> Option<Creation> {
-        let (created, bound) = (seen.created_wall_ns?, plan?.max_offset_ns?);
+        let plan = plan.filter(|plan| plan.dates_stage)?;
+        let (created, bound) = (seen.created_wall_ns?, plan.max_offset_ns?);
         let on_axis = case.fold.axis().wall_to_axis(created, &seen.observed_stamp);
         let since = on_axis.saturating_sub(times.submitted);
-        let slack = bound.saturating_add(told_to(created));
-        Some(Creation {
+        let drift = on_axis.abs_diff(seen.observed) / SLEW;
+        let slack = bound.saturating_add(told_to(created)).saturating_add(drift);
+        let earliest = on_axis.saturating_sub_unsigned(slack);
+        let stepped = case.fold.stepped_between(earliest, seen.observed);
+        (!stepped).then(|| Creation {
             earliest: since.saturating_sub_unsigned(slack),
             latest: since.saturating_add_unsigned(slack),
         })
@@ -57,6 +64,9 @@ impl Creation {
         self.earliest >= 0 && self.latest <= deadline
     }
 }
+
+/// A clock is slewed by at most 500 parts in a million, one in so many (adjtimex, Linux).
+const SLEW: u64 = 2_000;
 
 /// How finely a stamp is told: one that is a whole number of seconds may be any time within a second of
 /// it, whether the product cuts or rounds, and so on for milliseconds and microseconds.

@@ -61,11 +61,7 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
         stages,
         verdicts,
         across_reboot: live.iter().any(|s| s.observed_stamp.boot != submitted_stamp.boot),
-        clock_stepped: case
-            .fold
-            .clock_steps
-            .iter()
-            .any(|(at, _)| *at >= submitted && *at <= last_seen),
+        clock_stepped: case.fold.stepped_between(submitted, last_seen),
         retrospective: canary.seen.iter().filter(|s| s.retrospective).count() as u32,
         outside: Replays::total(&replayed.outside),
         excess: Replays::total(&replayed.excess),
@@ -139,7 +135,8 @@ impl Times {
 fn dated(case: &Case<'_>, times: &Times, seen: &Seen) -> (Interval, Dated) {
     let own = by_sight(case, times, seen);
     let plan = watcher(case.run, case.fold.names.name(seen.watcher));
-    let creation = Creation::of(case, times, seen, plan.filter(|plan| plan.dates_stage));
+    // What is pushed arrives as it is made; a poll alone leaves a gap to be dated.
+    let creation = Creation::of(case, times, seen, plan.filter(|plan| plan.kind == "poll"));
     match creation.map(|creation| creation.dates(own.upper_ns)) {
         Some(Some(interval)) => (interval, Dated::ByRecord),
         Some(None) => (own, Dated::Contradicted),
@@ -377,7 +374,7 @@ impl Ctx<'_> {
         })
     }
 
-    /// Only where the configuration bounds the clocks.
+    /// Only where the configuration bounds the clocks and the dialect dates the stage.
     fn created_in_time(&self, seen: &Seen, plan: Option<&WatcherPlan>) -> bool {
         Creation::of(self.case, self.times, seen, plan)
             .is_some_and(|creation| creation.in_time(self.expectation.deadline_ns))

@@ -283,6 +283,11 @@ impl Fold {
         self.proven.contains(&(watcher.to_owned(), config_digest.to_owned()))
     }
 
+    /// True where the wall clock was noticed to step between two instants.
+    pub(super) fn stepped_between(&self, from: AxisNs, to: AxisNs) -> bool {
+        self.clock_steps.iter().any(|(at, _)| (from..=to).contains(at))
+    }
+
     /// Wall instants (ns) of the canaries that a route injected since then, over all runs: what
     /// caps count.
     pub fn injected_since(&self, route: &str, wall_ns: i64) -> Vec<i64> {

@@ -226,9 +226,17 @@ fn the_alerts_own_time_counts_only_within_a_stated_clock_bound() {
         ..sighting(1, 30.0, "rule")
     }));
     assert_eq!(verdict(rows.clone(), 50.0).1.outcome, Outcome::Late);
-    let near = verdict_of(plan("file", Some(500_000_000)), rows.clone(), 50.0).1;
+    let within = |bound_ns| {
+        let mut plan = plan("file", Some(bound_ns));
+        plan.watchers[0].dates_stage = true;
+        plan
+    };
+    let near = verdict_of(within(500_000_000), rows.clone(), 50.0).1;
     assert_eq!((near.outcome, near.by_created_time), (Outcome::Detected, true));
-    let loose = verdict_of(plan("file", Some(2 * S as u64)), rows, 50.0).1;
+    assert_eq!(near.dated, Dated::BySight, "the time shown is our own");
+    let other_time = verdict_of(plan("file", Some(0)), rows.clone(), 50.0).1;
+    assert_eq!(other_time.outcome, Outcome::Late, "the dialect does not date the stage");
+    let loose = verdict_of(within(2 * S as u64), rows, 50.0).1;
     assert_eq!(loose.outcome, Outcome::Late, "8.2 s + 2 s is not surely within 10 s");
 }
 

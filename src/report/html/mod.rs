@@ -181,14 +181,10 @@ fn estimate(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
         e.ttd.quantiles.iter().map(|q| format!("p{}: {}", q.p * 100.0, quantile(q))).collect();
     let _ = writeln!(
         page,
-        "<p class=\"small\">{}; n = {}, {} seen{}. {}.</p>",
+        "<p class=\"small\">{}; n = {}, {} seen. {}.</p>",
         safe(&e.ttd.label),
         e.ttd.n,
         e.ttd.events,
-        match route.delivery_unproven {
-            0 => String::new(),
-            n => format!(", {n} of unproven delivery left out"),
-        },
         quantiles.join("; ")
     );
 }

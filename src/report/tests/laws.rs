@@ -124,6 +124,38 @@ fn what_blindness_hides_is_shown_at_both_ends() {
 }
 
 #[test]
+fn no_confidence_is_claimed_over_canaries_that_nobody_could_see() {
+    // Sixty seen at once before the blind span, forty submitted in it.
+    let parts = [(60, Fate::Seen(0.4)), (40, Fate::Silent)];
+    let route = |blind: Option<&str>, parts: &[(usize, Fate)]| Route {
+        blind: blind.map(str::to_owned),
+        every: 0.05,
+        share: 0.9,
+        ..Route::new("r", &fates(parts))
+    };
+    let seen = one(route(None, &parts[..1]));
+    assert!(expectation(&seen).verdict.contains("with 95 % confidence at least 90 % are detected"));
+    let model = one(route(Some("503"), &parts));
+    let e = expectation(&model);
+    assert_eq!((e.ttd.n, e.ttd.events), (60, 60), "those forty enter no estimate");
+    assert!(!e.verdict.contains("with 95 % confidence at least"), "{}", e.verdict);
+    assert!(e.verdict.contains("40 of 100 are indeterminate"), "{}", e.verdict);
+}
+
+#[test]
+fn canaries_of_unproven_delivery_are_counted_and_no_more_of_them_are_asked_for() {
+    let model = one(Route::new("r", &[Fate::UnprovenSeen(1.0); 20]));
+    let e = expectation(&model);
+    assert_eq!((e.ttd.n, e.outcomes["detected"]), (0, 20));
+    assert!(!e.verdict.contains("needed"), "{}", e.verdict);
+    assert!(e.verdict.contains("no delivery is proven, so no time enters"), "{}", e.verdict);
+    for format in [Format::Text, Format::Html] {
+        let page = render(&model, format, 300);
+        assert!(page.contains("20 of unproven delivery, left out of every time"), "{page}");
+    }
+}
+
+#[test]
 fn what_our_own_fault_kept_back_is_named() {
     let model = one(Route::new("r", &[Fate::RejectedByUs; 5]));
     let words = "none to be judged, 5 rejected at hand-over by a fault of ours";

@@ -410,6 +410,119 @@ def dated_by_elastalert(pipeline, folder, rows):
         check(upper - lower <= 10_000_000 and abs(truth - lower) < 5_000_000, f"{truth} ns is not this row's: {row}")
 
 
+def test_more_than_a_page_can_hold(pipeline, folder):
+    """(i) 12,000 documents of few instants over 3 shards, more than a server pages through by offset:
+    each shard counts its own sequence, so that three documents tie at every number. Tokens lie where
+    a page that goes on after a tie would skip; one look reads all of it and finds each of them."""
+    server, documents, page = pipeline.opensearch, 12_000, 1_000
+    # The first is skipped at the end of page one; what is skipped there moves the end of the next.
+    marked = [i for k in range(1, documents // page) for i in range(k * page - 3, k * page + 2 * k + 3)]
+    for index in ("crowd-none", "crowd-all"):
+        http("PUT", f"{server.url}/{index}", json.dumps({
+            "settings": {"number_of_shards": 3, "number_of_replicas": 0, "refresh_interval": "-1"},
+            "mappings": {"properties": {"@timestamp": {"type": "date"}}}}))
+    alias(server, add="crowd-none")
+    log = folder / "events.json"
+    log.touch()
+    prepare(folder, COMMON + f"""
+[campaign]
+name = "crowd"
+window = "2s"
+[[injector]]
+name = "log"
+type = "file"
+path = "events.json"
+[[watcher]]
+name = "index"
+type = "poll"
+url = "{server.url}"
+dialect = "opensearch"
+every = "500ms"
+overlap = "10m"
+vars = {{ index = "crowd" }}
+stage = "ingested"
+[[route]]
+name = "windows"
+recipe = "account-abuse/windows-4720-account-created"
+injector = "log"
+enters_at = "host-log"
+owner = "lab"
+count = {len(marked)}
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "written"
+response = "none"
+[[route.expect]]
+stage = "ingested"
+watchers = ["index"]
+deadline = "45s"
+horizon = "60s"
+""")
+    # It ends with the last token: before any deadline that an objective waits for, or at the horizon.
+    run = subprocess.Popen([DWELL, "run", "--until-horizon"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for("the events", lambda: log.read_text().count("\n") == len(marked), 60, run)
+    fill_shards(server, documents, dict(zip(marked, map(json.loads, log.read_text().splitlines()))))
+    _, err = run.communicate(timeout=120)
+    check(run.returncode in (0, 1, 4), f"run ended with {run.returncode}: {err[-2000:]}")
+    skipped = documents - len(paged_without_ties(server, page))
+    check(skipped > 0, "no tie lies at the end of a page: this test proves nothing")
+    rows = verdicts(folder)
+    lost = [r["token"] for r in rows if r["outcome"] != "detected"]
+    check(len(rows) == len(marked) and not lost, f"{len(lost)} of {len(rows)} tokens were not found: {lost[:5]}")
+    exported = export(folder)
+    check(len(exported["sighting"]) == len(marked), f"{len(exported['sighting'])} sightings of {len(marked)} tokens")
+    check("blind" not in exported, f"blind: {exported.get('blind')}")
+    brought = {tuple(s["t"]): tuple(s["b"]) for s in exported["sighting"]}
+    check(len(set(brought.values())) == 1, f"the tokens came with {len(set(brought.values()))} looks")
+    looks = [l for l in exported["look"] if l["c"] and l["n"] >= documents]
+    check(looks, f"no complete look read {documents} records: {[(l['c'], l['n']) for l in exported['look']]}")
+    say(f"{documents} documents, {len(marked)} tokens: all found, by a look that read {looks[0]['n']} records; "
+        f"paging on after the last one alone skips {skipped} documents")
+
+
+def alias(server, **actions):
+    """Where the name `crowd` leads, changed at one blow."""
+    body = {"actions": [{action: {"index": index, "alias": "crowd"}} for action, index in actions.items()]}
+    http("POST", f"{server.url}/_aliases", json.dumps(body))
+
+
+def fill_shards(server, documents, marked):
+    """Puts them in turn on each shard, by `_bulk`, and then shows all of them at once: document `i` has
+    number `i // 3` on its shard. Thousands share one instant. Those of `marked` are ours."""
+    routing = {}
+    for word in map(str, range(100)):
+        _, text = http("GET", f"{server.url}/crowd-all/_search_shards?routing={word}")
+        routing.setdefault(json.loads(text)["shards"][0][0]["shard"], word)
+        if len(routing) == 3:
+            break
+    words, now = list(routing.values()), datetime.datetime.now(datetime.timezone.utc)
+    for first in range(0, documents, 4_000):
+        lines = []
+        for i in range(first, first + 4_000):
+            at = now + datetime.timedelta(milliseconds=i // 5_000)
+            stamp = at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            lines.append(json.dumps({"create": {"_id": f"d{i}", "routing": words[i % 3]}}))
+            lines.append(json.dumps({**marked.get(i, {"message": f"line {i}"}), "@timestamp": stamp}))
+        _, text = http("POST", f"{server.url}/crowd-all/_bulk", "\n".join(lines) + "\n", "application/x-ndjson", timeout=60)
+        check(not json.loads(text)["errors"], f"_bulk: {text[:500]}")
+    http("POST", f"{server.url}/crowd-all/_refresh", timeout=60)
+    _, text = http("GET", f"{server.url}/crowd-all/_count")
+    check(json.loads(text)["count"] == documents, f"the index holds {text}")
+    alias(server, add="crowd-all", remove="crowd-none")
+
+
+def paged_without_ties(server, page):
+    """What a reader finds who asks for what comes after the last document, and knows of no ties."""
+    found, ask = set(), {"size": page, "_source": False, "sort": [{"@timestamp": "asc"}, {"_seq_no": "asc"}]}
+    while True:
+        _, text = http("POST", f"{server.url}/crowd/_search", json.dumps(ask))
+        hits = json.loads(text)["hits"]["hits"]
+        found.update(hit["_id"] for hit in hits)
+        if len(hits) < page:
+            return found
+        ask["search_after"] = hits[-1]["sort"]
+
+
 def certificates(folder):
     apt("openssl")
     run = lambda *a: subprocess.run(["openssl", *a], cwd=folder, check=True, capture_output=True)
@@ -786,7 +899,8 @@ def main():
         attempt(test_kafka_keys_and_headers)
         attempt(test_kafka_over_tls_with_sasl)
         attempt(test_kafka_framing)
-        pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence, test_shipped_files]
+        pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence, test_shipped_files,
+                          test_more_than_a_page_can_hold]
         if not chosen or any(t.__name__ in chosen for t in pipeline_tests):
             try:
                 with Pipeline(base) as pipeline:

@@ -289,8 +289,11 @@ class OpenSearch(Service):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self):
+        # What it unpacks goes with its folder, and needs no /tmp that everybody may write to.
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
         environment = {**os.environ, "OPENSEARCH_JAVA_HOME": java_home(),
-                       "OPENSEARCH_JAVA_OPTS": "-Xms1g -Xmx1g"}
+                       "OPENSEARCH_JAVA_OPTS": "-Xms1g -Xmx1g", "OPENSEARCH_TMPDIR": str(temporary)}
         command = [str(self.home / "bin" / "opensearch")]
         if os.geteuid() == 0:
             # It refuses to run as root.

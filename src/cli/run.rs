@@ -10,7 +10,7 @@ use super::{Global, signals};
 use crate::config;
 use crate::dispatch::limits;
 use crate::dispatch::outcome::Outcome;
-use crate::dispatch::plan::{Plan, Request};
+use crate::dispatch::plan::{Most, Plan, Request};
 use crate::dispatch::run::{Observer, Orders, Status};
 use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure, printable};
@@ -77,14 +77,16 @@ pub(super) fn print(ledger: &Path, campaign: &str, global: &Global) -> Result<Ex
 }
 
 fn announce(plan: &Plan, now_wall_ns: i64) {
+    let foresight = plan.foresee(now_wall_ns);
+    let most = plan.most(&foresight);
     eprintln!(
         "{} canaries over {}; at most {} alerts, {} of them pages.",
         plan.planned.len(),
         duration(plan.row.window_ns),
-        plan.most_alerts,
-        plan.most_pages
+        most.alerts,
+        most.pages
     );
-    for line in plan.foresee(now_wall_ns).in_words() {
+    for line in foresight.in_words() {
         eprintln!("warning: {}", terminal(&line));
     }
     if plan.row.arrivals == "fixed" {
@@ -110,6 +112,10 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
     let begins = session.clock.now();
     let foresight = plan.foresee(begins.wall_ns);
     let stopped = limits::refuse_stopped(&session.config).err();
+    let most = match stopped {
+        Some(_) => Most::default(),
+        None => plan.most(&foresight),
+    };
     let rows = plan.planned.iter().zip(&foresight.withheld).filter_map(|(p, withheld)| {
         let route = plan.row.routes.get(p.route as usize)?;
         let at = begins.plus_ns(i64::try_from(p.offset_ns).unwrap_or(i64::MAX)).timestamp();
@@ -128,8 +134,8 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
     let (leaving, withheld): (Vec<_>, Vec<_>) = rows.partition(|row| row.withheld.is_none());
     if global.json {
         return super::put_json(&json!({ "dry_run": true, "seed": plan.row.seed,
-            "kill_switch": stopped.is_some(), "most_alerts": plan.most_alerts,
-            "most_pages": plan.most_pages, "canaries": leaving, "withheld": withheld,
+            "kill_switch": stopped.is_some(), "most_alerts": most.alerts,
+            "most_pages": most.pages, "canaries": leaving, "withheld": withheld,
             "notes": foresight.in_words() }));
     }
     let mut text = format!(
@@ -145,10 +151,7 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
         Some(stopped) => text.push_str(&format!("{stopped}\n")),
         None => foresight.in_words().iter().for_each(|line| text.push_str(&format!("{line}\n"))),
     }
-    text.push_str(&format!(
-        "At most {} alerts, {} of them pages.\n",
-        plan.most_alerts, plan.most_pages
-    ));
+    text.push_str(&format!("At most {} alerts, {} of them pages.\n", most.alerts, most.pages));
     super::put(printable(&text).as_bytes())
 }
 

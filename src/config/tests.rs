@@ -57,6 +57,20 @@ fn a_whole_configuration_loads() {
 }
 
 #[test]
+fn an_objective_that_one_run_cannot_decide_is_a_warning_that_names_it_and_no_error() {
+    // As many as are injected are enough: `a_whole_configuration_loads`. One more is not.
+    let second = "[[route.expect]]\nstage = \"notified\"\nname = \"told\"\nwatchers = [\"alerts\"]\n\
+                  deadline = \"5m\"\n";
+    let text = format!("{}{second}", GOOD.replace("min_n = 20", "min_n = 21"));
+    let text = text.replace("stage = \"detected\"\nclock", "stage = \"notified\"\nclock");
+    let config = load_text(&text).unwrap_or_else(|e| panic!("{e}"));
+    let [warning] = config.warnings.as_slice() else { panic!("{:?}", config.warnings) };
+    for words in ["route `ssh-failed`", "of `detected`", "at least 21 canaries", "injects 20;"] {
+        assert!(warning.contains(words), "{words}: {warning}");
+    }
+}
+
+#[test]
 fn a_nul_is_found_wherever_a_text_stands() {
     for (sound, nul, field) in [
         (r#"path = "auth.log""#, r#"path = "auth\u0000.log""#, "injector[0].path"),

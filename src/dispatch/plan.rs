@@ -46,10 +46,17 @@ pub struct Plan {
     pub injectors: Vec<String>,
     /// When nothing is injected.
     pub quiet: QuietPlan,
-    /// Most alerts, and of them most pages, that the run can cause.
-    pub most_alerts: u64,
-    /// Most pages.
-    pub most_pages: u64,
+    /// Parallel to the row's routes: true where an alert calls somebody.
+    pages: Vec<bool>,
+}
+
+/// What a run can cause at most, as far as the configuration can tell: one alert a canary that leaves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Most {
+    /// Alerts.
+    pub alerts: u64,
+    /// Of them those that call somebody.
+    pub pages: u64,
 }
 
 impl Plan {
@@ -59,6 +66,18 @@ impl Plan {
         let routes: Vec<(&str, &Limits)> =
             names.zip(self.routes.iter().map(|parts| &parts.limits)).collect();
         Foresight::new(&self.quiet, &routes, &self.planned, begins_wall_ns)
+    }
+
+    /// The most that its canaries can cause; one that is withheld causes nothing.
+    pub fn most(&self, foresight: &Foresight) -> Most {
+        let mut most = Most::default();
+        for (canary, withheld) in self.planned.iter().zip(&foresight.withheld) {
+            let leaves = withheld.is_none();
+            let calls = self.pages.get(canary.route as usize).copied().unwrap_or(false);
+            most.alerts += u64::from(leaves);
+            most.pages += u64::from(leaves && calls);
+        }
+        most
     }
 }
 
@@ -140,9 +159,9 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
     let mut injectors: Vec<String> = selected.iter().map(|r| r.injector.clone()).collect();
     injectors.sort();
     injectors.dedup();
-    let (most_alerts, most_pages) = most(&selected, &planned);
+    let pages = selected.iter().map(|route| route.response == Response::Page).collect();
     let row = run_row(sources, request, now, seed, &quiet, plans, recipes);
-    Ok(Plan { row, planned, routes, injectors, quiet, most_alerts, most_pages })
+    Ok(Plan { row, planned, routes, injectors, quiet, pages })
 }
 
 fn select<'a>(config: &'a Config, request: &Request) -> Result<Vec<&'a Route>, Failure> {
@@ -263,20 +282,6 @@ fn enters_at(place: EntersAt) -> &'static str {
         EntersAt::Broker => "broker",
         EntersAt::Index => "index",
     }
-}
-
-/// One alert per canary and expectation at most, as far as the configuration can tell.
-fn most(selected: &[&Route], planned: &[PlannedCanary]) -> (u64, u64) {
-    let mut alerts = 0;
-    let mut pages = 0;
-    for (index, route) in (0u32..).zip(selected) {
-        let canaries = planned.iter().filter(|p| p.route == index).count() as u64;
-        alerts += canaries;
-        if route.response == Response::Page {
-            pages += canaries;
-        }
-    }
-    (alerts, pages)
 }
 
 fn run_row(

@@ -13,11 +13,15 @@ fn all(output: &Output) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// How many of the planned canaries leave, by `--dry-run` and by `check`; both must agree.
+/// How many of the planned canaries leave, by `--dry-run` and by `check`; both must agree. What is
+/// withheld causes no alert.
 fn leaving(site: &Site) -> u64 {
     let dry = json(&site.dwell(&["run", "--dry-run", "--json"]));
+    let text = all(&site.dwell(&["run", "--dry-run"]));
     let check = json(&site.dwell(&["check", "--json"]));
     let leaving = dry["canaries"].as_array().unwrap().len() as u64;
+    assert_eq!(dry["most_alerts"], leaving, "{dry:#}");
+    assert!(text.contains(&format!("\nAt most {leaving} alerts, ")), "{text}");
     assert_eq!(check["begun_now"]["leaving"], leaving, "{check:#}");
     let withheld: u64 = check["begun_now"]["withheld"]
         .as_object()
@@ -59,6 +63,45 @@ fn caps_that_earlier_runs_used_up_are_foretold() {
     assert_eq!(leaving(&site), 0);
     let said = all(&site.dwell(&["check"]));
     assert!(said.contains("4 canaries would be withdrawn: cap per hour"), "{said}");
+}
+
+#[test]
+fn what_is_withheld_calls_nobody() {
+    let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
+    // The first route calls somebody, and has four of the six that it may send behind it; the second
+    // calls nobody.
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let route = config.find("[[route]]").unwrap();
+    let second = config[route..].replacen("name = \"ssh\"", "name = \"quiet\"", 1);
+    let first = config.replace("response = \"none\"", "response = \"page\"");
+    let first = first.replace("cap_per_hour = 1000", "cap_per_hour = 6");
+    std::fs::write(site.path("dwell.toml"), first + &second).unwrap();
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let run = all(&site.dwell(&["run", "--route", "ssh"]));
+    assert!(run.contains("4 canaries over 1 s; at most 4 alerts, 4 of them pages."), "{run}");
+    assert_eq!(leaving(&site), 6);
+    let dry = json(&site.dwell(&["run", "--dry-run", "--json"]));
+    assert_eq!((&dry["most_alerts"], &dry["most_pages"]), (&6.into(), &2.into()), "{dry:#}");
+    let run = all(&site.dwell(&["run"]));
+    assert!(run.contains("8 canaries over 1 s; at most 6 alerts, 2 of them pages."), "{run}");
+    assert_eq!(lines(&site.path("auth.log")), 10);
+}
+
+#[test]
+fn an_objective_that_one_run_cannot_decide_is_foretold() {
+    let site = Site::new(&Setup::default());
+    let warned = |site: &Site| {
+        let check = site.dwell(&["check"]);
+        assert_eq!(check.status.code(), Some(0), "{}", all(&check));
+        all(&check).contains(
+            "warning: route `ssh`: the objective of `detected` asks for at least 13 canaries and a \
+             run injects 12; it stays undecided until the campaign's runs have injected enough",
+        )
+    };
+    site.edit("min_n = 1", "min_n = 12");
+    assert!(!warned(&site));
+    site.edit("min_n = 12", "min_n = 13");
+    assert!(warned(&site));
 }
 
 #[test]

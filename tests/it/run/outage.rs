@@ -69,6 +69,43 @@ fn watch_without_a_run_opens_nothing() {
     assert_eq!(snapshot(site.folder.path()), before, "no ledger was made");
 }
 
+/// A service manager would take any code but 0 for a failure and start again.
+#[test]
+fn watch_as_a_service_ends_with_zero_whatever_there_is_to_say() {
+    let site = short(None);
+    site.edit("horizon = \"3s\"", "horizon = \"6s\"");
+    let service = || {
+        let done = site.dwell(&["watch", "--service"]);
+        let said = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
+        (done.status.code(), String::from_utf8(said).unwrap())
+    };
+    let before = snapshot(site.folder.path());
+    let (code, said) = service();
+    assert_eq!(code, Some(0), "no run yet: {said}");
+    assert!(said.contains("holds no run yet"), "{said}");
+    assert_eq!(snapshot(site.folder.path()), before, "no ledger was made");
+    // Undecided while it is watched, then missed: a verdict of 1, which is printed and not returned.
+    let run = site.start(&["run"]);
+    wait_until("a canary", || lines(&site.path("auth.log")) > 0);
+    site.foreign_record();
+    run.wait_with_output().unwrap();
+    let (code, said) = service();
+    assert_eq!(code, Some(0), "something was outstanding: {said}");
+    assert!(said.contains("3 missed"), "{said}");
+    let (code, said) = service();
+    assert_eq!(code, Some(0), "nothing is outstanding: {said}");
+    assert!(said.contains("nothing is outstanding") && said.contains("3 missed"), "{said}");
+    assert_eq!(
+        site.dwell(&["watch"]).status.code(),
+        Some(1),
+        "without the word it is the verdict's"
+    );
+    // What keeps it from watching is no verdict.
+    std::fs::remove_file(site.path("dwell.key")).unwrap();
+    let (code, said) = service();
+    assert_ne!(code, Some(0), "{said}");
+}
+
 #[test]
 fn watch_says_what_is_outstanding_and_the_first_signal_ends_it() {
     let site = Site::new(&Setup { count: 3, window: "500ms", deadline: "1s", ..Setup::default() });

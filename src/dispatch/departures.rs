@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //!
-//! - An event never leaves before its instant, before its intent is durable, or after a stop.
+//! - An event never leaves before its instant, before its intent is durable, after a stop, or after the
+//!   authorisation's end, however late it is.
 //! - After a stop, canaries that have not begun are withdrawn; the rest of a burst that has begun is
 //!   recorded as not sent. Nothing is forgotten.
 //! - After the first event of a burst that was not accepted, the rest is not sent.
@@ -25,7 +26,7 @@ use dwell_injectors::token::TokenId;
 
 use super::timing;
 use crate::ledger::{Batch, EventResult, Ledger, LedgerError, ReceiptRow, Row, Withdrawn};
-use crate::schedule::Stop;
+use crate::schedule::{Authorised, OUTSIDE_AUTHORISATION, Stop};
 
 /// A canary whose intent is durable.
 #[derive(Clone, Debug)]
@@ -44,6 +45,7 @@ pub(super) struct Gate {
     pub ledger: Ledger,
     pub clock: Arc<dyn Clock>,
     pub stop: Stop,
+    pub authorised: Authorised,
     pub timeout: Duration,
 }
 
@@ -199,6 +201,9 @@ impl Worker {
             return Ok(());
         }
         self.due.pop();
+        if self.gate.authorised.is_over(self.gate.clock.now().wall_ns) {
+            return self.give_back(slot, index, OUTSIDE_AUTHORISATION);
+        }
         let Some(open) = self.open.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
         let departure = &open.departure;
         let (canary, event) = (departure.canary, departure.events[index].clone());
@@ -285,19 +290,25 @@ impl Worker {
         drop(self.gate.ledger.append(Batch { rows, ..Batch::default() }));
     }
 
-    /// After a stop: what has not begun is withdrawn, what has begun is recorded as not sent.
+    /// After a stop.
     fn withdraw_rest(&mut self) -> Result<(), LedgerError> {
         let reason = self.gate.stop.reason().to_owned();
         while let Some(Reverse((_, _, slot, index))) = self.due.pop() {
-            let Some(open) = self.open.get(slot).and_then(Option::as_ref) else { continue };
-            if open.begun {
-                self.not_sent(slot, index, &reason);
-            } else {
-                let row = withdrawn(&open.departure, self.gate.clock.now(), &reason);
-                self.gate.ledger.append(Batch { rows: vec![row], ..Batch::default() }).wait()?;
-            }
-            self.open[slot] = None;
+            self.give_back(slot, index, &reason)?;
         }
+        Ok(())
+    }
+
+    /// What has not begun is withdrawn; of what has, the rest from `index` on is recorded as not sent.
+    fn give_back(&mut self, slot: usize, index: usize, reason: &str) -> Result<(), LedgerError> {
+        let Some(open) = self.open.get(slot).and_then(Option::as_ref) else { return Ok(()) };
+        if open.begun {
+            self.not_sent(slot, index, reason);
+        } else {
+            let row = withdrawn(&open.departure, self.gate.clock.now(), reason);
+            self.gate.ledger.append(Batch { rows: vec![row], ..Batch::default() }).wait()?;
+        }
+        self.open[slot] = None;
         Ok(())
     }
 }

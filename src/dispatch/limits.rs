@@ -1,4 +1,4 @@
-//! What keeps a planned canary back: quiet hours, caps, the recipe's own hours.
+//! What keeps a planned canary back: the authorisation's end, quiet hours, caps, the recipe's own hours.
 //!
 //! One place says so, for the run at the canary's instant and for `check`, `--dry-run` and `probe`
 //! beforehand, so that what is foretold is what happens if the run begins now.
@@ -13,8 +13,8 @@ use dwell_injectors::render::{RenderError, permitted};
 use super::outcome::Fold;
 use super::run::PlannedCanary;
 use crate::config::checked::{Config, Route};
-use crate::schedule::{CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps, OUTSIDE_HOURS};
-use crate::schedule::{QUIET_HOURS, QuietPlan};
+use crate::schedule::{Authorised, CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps};
+use crate::schedule::{OUTSIDE_AUTHORISATION, OUTSIDE_HOURS, QUIET_HOURS, QuietPlan};
 
 const DAY_NS: i64 = 86_400_000_000_000;
 const MINUTE_NS: i64 = 60_000_000_000;
@@ -24,6 +24,7 @@ const AHEAD_NS: i64 = 8 * DAY_NS;
 /// The limits of one route.
 #[derive(Clone)]
 pub struct Limits {
+    authorised: Authorised,
     caps: Caps,
     recipe: Arc<Recipe>,
     facts: BTreeMap<String, String>,
@@ -31,9 +32,16 @@ pub struct Limits {
 
 impl Limits {
     /// Of a route; the fold holds what earlier runs injected.
-    pub fn new(route: &Route, entry: &Entry, fold: &Fold, now_wall_ns: i64) -> Limits {
+    pub fn new(
+        route: &Route,
+        entry: &Entry,
+        authorised: Authorised,
+        fold: &Fold,
+        now_wall_ns: i64,
+    ) -> Limits {
         let earlier = fold.injected_since(&route.name, now_wall_ns.saturating_sub(DAY_NS));
         Limits {
+            authorised,
             caps: Caps::new(route.cap_per_hour, route.cap_per_day, earlier),
             recipe: Arc::clone(&entry.recipe),
             facts: route.facts.clone(),
@@ -42,6 +50,11 @@ impl Limits {
 
     /// Why a canary that is due then is withdrawn. One that is not counts against the caps.
     pub fn withheld(&mut self, quiet: &QuietPlan, due_wall_ns: i64) -> Option<String> {
+        // A burst that would go on past the end is not begun.
+        let span = i64::try_from(self.recipe.span().as_nanos()).unwrap_or(i64::MAX);
+        if !self.authorised.covers(due_wall_ns, due_wall_ns.saturating_add(span)) {
+            return Some(OUTSIDE_AUTHORISATION.to_owned());
+        }
         if quiet.is_quiet(due_wall_ns) {
             return Some(QUIET_HOURS.to_owned());
         }

@@ -19,7 +19,7 @@ use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
 use crate::config::checked::{Config, EntersAt, Response, Route};
 use crate::exit::Failure;
 use crate::ledger::{Batch, ExpectationPlan, RoutePlan, Row, RunStarted, WatcherPlan, Withdrawn};
-use crate::schedule::{self, Demand, QuietPlan};
+use crate::schedule::{self, Authorised, Demand, QuietPlan};
 
 /// What the user asked for beyond the configuration.
 #[derive(Clone, Default, Debug)]
@@ -91,6 +91,7 @@ pub fn foresee(
     let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
         .map_err(|e| Failure::User(e.to_string()))?;
     let seed = config.campaign.seed.unwrap_or_else(rand::random);
+    let authorised = Authorised::new(config.authorisation.as_ref());
     let mut planned = Vec::new();
     let mut limits = Vec::new();
     for (index, route) in (0u32..).zip(&config.routes) {
@@ -98,7 +99,7 @@ pub fn foresee(
             Failure::User(format!("route {}: unknown recipe {}", route.name, route.recipe))
         })?;
         planned.extend(arrivals(config, route, index, seed, false));
-        limits.push(Limits::new(route, entry, fold, begins_wall_ns));
+        limits.push(Limits::new(route, entry, authorised, fold, begins_wall_ns));
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));
     let names = config.routes.iter().map(|route| route.name.as_str());
@@ -132,6 +133,7 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
     let now = sources.clock.now();
     let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
         .map_err(|e| Failure::User(e.to_string()))?;
+    let authorised = Authorised::new(config.authorisation.as_ref());
     let mut planned = Vec::new();
     let mut routes = Vec::new();
     let mut plans = Vec::new();
@@ -152,7 +154,7 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
                 keys: Arc::clone(sources.keys),
                 seed,
             }),
-            limits: Limits::new(route, entry, sources.fold, now.wall_ns),
+            limits: Limits::new(route, entry, authorised, sources.fold, now.wall_ns),
         });
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));

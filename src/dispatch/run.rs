@@ -32,7 +32,7 @@ use super::plan::begun;
 use super::watching::{WatchEnvironment, WatcherParts, Watching};
 use crate::exit::Failure;
 use crate::ledger::{Batch, Control, Ended, Intent, Row, RunStarted, Withdrawn};
-use crate::schedule::{KillSwitch, QuietPlan, Stop};
+use crate::schedule::{Authorised, KillSwitch, QuietPlan, Stop};
 
 /// Renders a route's canaries. Pure: the same canary and instant give the same bytes.
 pub trait Renderer: Send {
@@ -84,6 +84,8 @@ pub struct RunParts {
     pub watchers: Vec<WatcherParts>,
     /// When nothing is injected.
     pub quiet: QuietPlan,
+    /// When injecting is allowed; asked again as each event leaves.
+    pub authorised: Authorised,
     /// The file that stops injection.
     pub kill_switch: PathBuf,
     /// How long before its instant an intent is committed, at most.
@@ -198,6 +200,7 @@ fn start_gates(
                 ledger: shared.ledger.clone(),
                 clock: Arc::clone(&shared.clock),
                 stop: orders.stop.clone(),
+                authorised: parts.authorised,
                 timeout: parts.timeout,
             };
             GateHandle::start(&name, gate)

@@ -26,6 +26,7 @@ use crate::dialects::Dialects;
 use crate::exit::Failure;
 use crate::ledger::{Ledger, LedgerError, Opening, Reader, WatcherPlan};
 use crate::matching::Scanner;
+use crate::schedule::Authorised;
 use crate::watchers::{self, Watcher};
 
 /// What is open.
@@ -127,6 +128,7 @@ impl Session {
             injectors,
             watchers: self.watcher_parts()?,
             quiet: plan.quiet,
+            authorised: Authorised::new(self.config.authorisation.as_ref()),
             kill_switch: self.config.campaign.kill_switch.clone(),
             lead: self.config.campaign.intent_lead,
             timeout: self.config.campaign.deliver_timeout,

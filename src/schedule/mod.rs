@@ -19,11 +19,13 @@
 //! - An instant that was missed is sent late and its lateness kept; it is never re-timed.
 //! - Caps are finite and count canaries of earlier runs in the same ledger too.
 
+mod authorised;
 mod caps;
 mod kill;
 mod outlook;
 mod quiet;
 
+pub use authorised::Authorised;
 pub use caps::{CapRefusal, Caps};
 pub use kill::{KillSwitch, Stop};
 pub use outlook::{Limits, Outlook, outlook, shortest};
@@ -47,13 +49,15 @@ pub const CAP_PER_DAY: &str = "cap per day";
 pub const MIN_GAP: &str = "no room in the window beside min_gap";
 /// The kill switch is there: a stop, and nothing that the schedule fixed beforehand.
 pub const KILL_SWITCH: &str = "kill switch";
+/// The authorisation does not hold at its instants.
+pub const OUTSIDE_AUTHORISATION: &str = "outside the authorisation";
 /// The recipe makes sense at other hours only; details follow in the same reason.
 pub const OUTSIDE_HOURS: &str = "outside the recipe's hours";
 
 /// True when a withdrawal's reason is the schedule's own: it follows from the configuration, the seed
 /// and the start, and nothing that a canary showed can have moved it.
 pub fn is_beforehand(reason: &str) -> bool {
-    [QUIET_HOURS, CAP_PER_HOUR, CAP_PER_DAY, MIN_GAP].contains(&reason)
+    [QUIET_HOURS, CAP_PER_HOUR, CAP_PER_DAY, MIN_GAP, OUTSIDE_AUTHORISATION].contains(&reason)
         || reason.starts_with(OUTSIDE_HOURS)
 }
 

@@ -1,9 +1,9 @@
-//! How long it takes until so many canaries have left, under the window, caps, distances and quiet
-//! hours as they are configured. Nothing is sent: the schedule is drawn and walked through.
+//! How long it takes until so many canaries have left, under the window, caps, distances, quiet hours
+//! and the authorisation's end as they are configured. Nothing is sent: the schedule is drawn and walked through.
 
 use std::time::Duration;
 
-use super::{Caps, Demand, QuietPlan, plan};
+use super::{Authorised, Caps, Demand, QuietPlan, plan};
 
 /// Runs walked through at most: beyond that the answer is "never".
 const MOST_RUNS: u32 = 10_000;
@@ -23,6 +23,8 @@ pub struct Limits<'a> {
     pub per_day: u32,
     /// Hours without injection.
     pub quiet: &'a QuietPlan,
+    /// When injecting is allowed.
+    pub authorised: Authorised,
     /// Seed of the first run; run k adds k.
     pub seed: u64,
     /// When the first run begins, wall nanoseconds.
@@ -44,7 +46,8 @@ pub struct Outlook {
     pub crowded: u64,
 }
 
-/// Walks run after run; `None` when the limits let nothing through.
+/// Walks run after run; `None` when the limits let nothing through, or the authorisation ends before the
+/// n-th has left.
 pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
     let window = i64::try_from(limits.demand.window.as_nanos()).ok()?;
     let mut caps = Caps::new(limits.per_hour, limits.per_day, []);
@@ -61,6 +64,9 @@ pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
                 break;
             }
             let at = begin.saturating_add_unsigned(arrival.offset_ns);
+            if limits.authorised.is_over(at) {
+                return None;
+            }
             if limits.quiet.is_quiet(at) {
                 found.quiet += 1;
             } else if caps.admit(at).is_err() {
@@ -82,17 +88,20 @@ pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
     Some(found)
 }
 
-/// The shortest time in which the caps, the distance and the quiet hours let n canaries out,
-/// whatever the window; `None` beyond ten years.
+/// The shortest time in which the caps, the distance, the quiet hours and the authorisation let n
+/// canaries out, whatever the window; `None` beyond its end or ten years.
 pub fn shortest(limits: &Limits<'_>, n: u64) -> Option<Duration> {
     let gap = i64::try_from(limits.demand.min_gap.as_nanos()).ok()?;
     let mut caps = Caps::new(limits.per_hour, limits.per_day, []);
     let mut at = limits.begins_ns;
     let mut last = at;
     for _ in 0..n {
-        while limits.quiet.is_quiet(at) || caps.admit(at).is_err() {
+        while !limits.authorised.covers(at, at)
+            || limits.quiet.is_quiet(at)
+            || caps.admit(at).is_err()
+        {
             at = at.checked_add(STEP_NS)?;
-            if at - limits.begins_ns > LONGEST_NS {
+            if limits.authorised.is_over(at) || at - limits.begins_ns > LONGEST_NS {
                 return None;
             }
         }
@@ -121,6 +130,7 @@ mod tests {
             per_hour,
             per_day,
             quiet,
+            authorised: Authorised::new(None),
             seed: 1,
             begins_ns: 0,
         }

@@ -9,7 +9,7 @@ use crate::config::checked::{Arrivals, Route};
 use crate::exit::Failure;
 use crate::report::escape::terminal as safe;
 use crate::report::words::duration;
-use crate::schedule::{Demand, Limits, Outlook, QuietPlan, outlook, shortest};
+use crate::schedule::{Authorised, Demand, Limits, Outlook, QuietPlan, outlook, shortest};
 use crate::stats::planning::{canaries_needed, distinct_runs, swallowed};
 
 /// One route under its limits.
@@ -74,7 +74,9 @@ pub(super) fn routes(
     let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
         .map_err(|e| Failure::User(e.to_string()))?;
     let begins = args.from.unwrap_or_else(|| SystemClock::new().now().timestamp()).as_nanosecond();
-    let begins_ns = i64::try_from(begins).unwrap_or(0);
+    // No run begins before it is allowed.
+    let allowed = config.authorisation.as_ref().map(|a| a.valid_from.as_nanosecond());
+    let begins_ns = i64::try_from(begins.max(allowed.unwrap_or(begins))).unwrap_or(0);
     let wanted = |r: &&Route| args.route.is_empty() || args.route.contains(&r.name);
     Ok(config
         .routes
@@ -102,6 +104,7 @@ fn of_route(
         per_hour: route.cap_per_hour,
         per_day: route.cap_per_day,
         quiet,
+        authorised: Authorised::new(config.authorisation.as_ref()),
         seed: config.campaign.seed.unwrap_or(1),
         begins_ns,
     };
@@ -147,8 +150,7 @@ fn warnings(limits: &Limits<'_>, args: &Args, line: Option<&Line>) -> Vec<String
     let mut warnings = Vec::new();
     let Some(line) = line else { return warnings };
     if line.runs.is_none() {
-        warnings
-            .push("the caps, distances and quiet hours never let so many canaries out".to_owned());
+        warnings.push(unreached(limits, line.n));
     }
     if let (Some(runs), Some(period)) = (line.rule_runs, args.rule_period)
         && runs < line.n
@@ -182,6 +184,22 @@ fn warnings(limits: &Limits<'_>, args: &Args, line: Option<&Line>) -> Vec<String
         ));
     }
     warnings
+}
+
+/// Why n canaries never leave.
+fn unreached(limits: &Limits<'_>, n: u64) -> String {
+    let unbounded = Limits { authorised: Authorised::new(None), ..limits.clone() };
+    match (limits.authorised.ends(), outlook(&unbounded, n)) {
+        (Some(ends), Some(found)) => {
+            let leaving = found.instants_ns.iter().filter(|at| !limits.authorised.is_over(**at));
+            format!(
+                "the authorisation ends at {ends}: {} of {n} canaries leave until then; have it \
+                 prolonged, or raise `count` and the caps",
+                leaving.count()
+            )
+        }
+        _ => "the caps, distances and quiet hours never let so many canaries out".to_owned(),
+    }
 }
 
 /// Number of different phases that a fixed distance visits.

@@ -125,6 +125,43 @@ fn a_kill_switch_that_is_there_refuses_the_start() {
     assert_eq!(leaving(&site), 12);
 }
 
+/// Ends in the middle of the window, which a check at the start alone would let pass.
+#[test]
+fn nothing_leaves_after_the_authorisation_has_ended() {
+    let site = Site::new(&Setup { count: 10, window: "6s", deadline: "1s", ..Setup::default() });
+    let now = SystemClock::new().now();
+    let allowed = |until: i64| {
+        format!(
+            "[authorisation]\napproved_by = \"a\"\nreference = \"r\"\ncontact = \"c\"\n\
+             valid_from = \"{}\"\nvalid_until = \"{}\"\n[campaign]",
+            now.plus_ns(-60_000_000_000).timestamp(),
+            now.plus_ns(until).timestamp()
+        )
+    };
+    site.edit("[campaign]", &allowed(3_600_000_000_000));
+    assert_eq!(leaving(&site), 10);
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let ends = SystemClock::new().now().plus_ns(3_500_000_000);
+    let old = config.lines().find(|line| line.starts_with("valid_until")).unwrap();
+    site.edit(old, &format!("valid_until = \"{}\"", ends.timestamp()));
+    let _siem = Siem::start(&site, Duration::ZERO);
+    for verb in [&["run", "--dry-run"][..], &["check"]] {
+        let said = all(&site.dwell(verb));
+        assert!(said.contains("would be withdrawn: outside the authorisation"), "{said}");
+    }
+    let plan = json(&site.dwell(&["plan", "--misses", "0", "--json"]));
+    let warning = plan["routes"][0]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("the authorisation ends at"), "{plan:#}");
+    assert!(plan["routes"][0]["lines"][0]["runs"].is_null(), "{plan:#}");
+    let run = site.dwell(&["run"]);
+    let ledger = json(&site.dwell(&["report", "--json"]));
+    let withdrawn = &ledger["routes"][0]["withdrawn"]["outside the authorisation"];
+    let withdrawn = withdrawn.as_u64().unwrap_or(0);
+    assert!((3..10).contains(&withdrawn), "{withdrawn}: {}", all(&run));
+    assert_eq!(lines(&site.path("auth.log")) as u64, 10 - withdrawn);
+    site.outcomes();
+}
+
 #[test]
 fn a_recipe_for_other_hours_says_when_they_begin() {
     let site = Site::new(&Setup { count: 3, window: "1s", ..Setup::default() });

@@ -4,7 +4,7 @@
 //! terminal; foreign text passes through [`escape`] and nowhere else.
 
 mod anatomy;
-mod blocks;
+pub(crate) mod blocks;
 mod build;
 mod claim;
 pub mod compare;

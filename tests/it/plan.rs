@@ -105,6 +105,61 @@ fn the_outlook_follows_caps_periods_and_suppression() {
 }
 
 #[test]
+fn a_configured_rule_period_counts_unless_the_command_line_has_another() {
+    const MINUTE: u64 = 60_000_000_000;
+    let folder = made();
+    let file = folder.path().join("dwell.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let args = ["plan", "--misses", "0", "--from", "2026-01-01T00:00:00Z"];
+    let route =
+        |more: &[&str]| json(folder.path(), &[&args[..], more].concat())["routes"][0].clone();
+    let without = route(&[]);
+    assert_eq!(
+        (&without["rule_period"], &without["lines"][0]["rule_runs"]),
+        (&Value::Null, &Value::Null)
+    );
+
+    let (above, expectation) = config.split_at(config.find("[[route.expect]]").unwrap());
+    let stated = expectation.replacen("\nstage = ", "\nrule_period = \"15m\"\nstage = ", 1);
+    let both = |period: &str| {
+        format!(
+            "{above}{stated}\n[[route.expect]]\nname = \"later\"\nstage = \"detected\"\n\
+             watchers = [\"alerts\"]\ndeadline = \"5m\"\nrule_period = \"{period}\"\n"
+        )
+    };
+    std::fs::write(&file, both("15m")).unwrap();
+    let with = route(&[]);
+    let period = &with["rule_period"];
+    assert_eq!(period["from"], "rule_period of the expectation detected", "{with}");
+    assert_eq!(period["ns"], 15 * MINUTE);
+    let slot = with["window_ns"].as_u64().unwrap() / with["count"].as_u64().unwrap();
+    assert_eq!(period["slot_ns"], slot);
+    assert_eq!(period["canaries_each"], (15 * MINUTE) as f64 / slot as f64);
+    // What the option says of the same period, the configuration says too.
+    let asked = route(&["--rule-period", "15m"]);
+    assert_eq!(asked["rule_period"]["from"], "--rule-period");
+    assert_eq!((&with["lines"], &with["warnings"]), (&asked["lines"], &asked["warnings"]));
+    assert!(with["warnings"].to_string().contains("distinct runs of a 15 min rule"), "{with}");
+    assert_eq!(route(&["--rule-period", "2m"])["rule_period"]["ns"], 2 * MINUTE);
+    let text = String::from_utf8(dwell(folder.path(), &args).stdout).unwrap();
+    let said =
+        "  the rule runs every 15 min (rule_period of the expectation detected): one canary in ";
+    assert!(text.contains(said), "{text}");
+
+    std::fs::write(&file, both("2h")).unwrap();
+    let longest = route(&[]);
+    let from = "rule_period of the expectation later, the longest of this route";
+    assert_eq!(
+        (&longest["rule_period"]["ns"], &longest["rule_period"]["from"]),
+        (&(120 * MINUTE).into(), &from.into())
+    );
+    assert!(
+        longest["warnings"].to_string().contains("fewer than 10 of them carry no interval"),
+        "{longest}"
+    );
+}
+
+#[test]
 fn a_claim_is_fixed_before_the_campaign_and_never_after() {
     let folder = made();
     let shown = json(folder.path(), &["plan", "--record", "--misses", "1"]);

@@ -54,7 +54,8 @@ pub struct Args {
     /// Only this route; may be given more than once.
     #[arg(long)]
     pub route: Vec<String>,
-    /// How often the rule runs: says how many of its runs are sampled.
+    /// How often the rule runs: says how many of its runs are sampled. Default: the longest
+    /// `rule_period` that an expectation of the route states.
     #[arg(long)]
     pub rule_period: Option<Span>,
     /// How long the rule stays silent after an alert.

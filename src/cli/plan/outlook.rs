@@ -1,5 +1,7 @@
 //! What the configured schedule makes of a plan: how long, and what a rule would see of it.
 
+use std::time::Duration;
+
 use dwell_injectors::stamp::{Clock, SystemClock};
 use serde::Serialize;
 
@@ -7,6 +9,7 @@ use super::{Args, Claim, nanos};
 use crate::config::Config;
 use crate::config::checked::{Arrivals, Route};
 use crate::exit::Failure;
+use crate::report::blocks::FEWEST;
 use crate::report::escape::terminal as safe;
 use crate::report::words::duration;
 use crate::schedule::{Authorised, Demand, Limits, Outlook, QuietPlan, outlook, shortest};
@@ -19,6 +22,8 @@ pub(super) struct RouteOutlook {
     /// Canaries in one run, and length of its window.
     count: u32,
     window_ns: u64,
+    /// `null` where neither the command line nor the configuration says it.
+    rule_period: Option<Period>,
     lines: Vec<Line>,
     /// The first m whose n is beyond a million and not walked through.
     beyond_m: Option<u64>,
@@ -32,11 +37,47 @@ impl RouteOutlook {
     }
 }
 
+/// How often the rule runs, beside what the schedule makes of that.
+#[derive(Serialize)]
+struct Period {
+    ns: u64,
+    /// Who says so.
+    from: String,
+    /// The window of a run, in equal parts: one canary each.
+    slot_ns: u64,
+    /// Canaries that one run of the rule sees, on average.
+    canaries_each: f64,
+}
+
+impl Period {
+    /// The command line's; else the longest that an expectation of the route states: with it the fewest
+    /// runs are sampled, and the report's blocks are never longer.
+    fn new(route: &Route, window: Duration, args: &Args) -> Option<Period> {
+        let stated = route.expectations.iter().filter_map(|e| Some((e.rule_period?, &e.name)));
+        let longest = stated.clone().reduce(|a, b| if b.0 > a.0 { b } else { a });
+        let (period, from) = match (args.rule_period, longest) {
+            (Some(given), _) => (given.0, "--rule-period".to_owned()),
+            (None, Some((period, name))) if stated.clone().all(|(other, _)| other == period) => {
+                (period, format!("rule_period of the expectation {name}"))
+            }
+            (None, Some((period, name))) => (
+                period,
+                format!("rule_period of the expectation {name}, the longest of this route"),
+            ),
+            (None, None) => return None,
+        };
+        let slot_ns = nanos(window) / u64::from(route.count.max(1));
+        let ns = nanos(period);
+        Some(Period { ns, from, slot_ns, canaries_each: ns as f64 / slot_ns.max(1) as f64 })
+    }
+}
+
 /// What the columns of [`text`] mean.
 pub(super) const LEGEND: &str = "
 takes: from the first run's begin to the n-th canary; at the caps alone: if nothing but caps, `min_gap` and
 quiet hours held them back. withheld: slots of those runs that quiet hours took, and those that caps or
-`min_gap` took (crowded). rule runs: distinct runs of the rule that see a canary (--rule-period).
+`min_gap` took (crowded). rule runs: distinct runs of the rule that see a canary, where its period is known
+(`rule_period` of an expectation, or --rule-period).
 ";
 
 /// One m of the table on this route.
@@ -108,25 +149,27 @@ fn of_route(
         seed: config.campaign.seed.unwrap_or(1),
         begins_ns,
     };
+    let period = Period::new(route, config.campaign.window, args);
     let lines: Vec<Line> = (claim.misses.first..=claim.misses.last)
         .filter_map(|m| {
             let n = canaries_needed(claim.quantile, claim.confidence, m)?;
-            Some(line(&limits, args, m, n))
+            Some(line(&limits, (period.as_ref(), args), m, n))
         })
         .collect();
     let next = lines.last().map_or(claim.misses.first, |line| line.m + 1);
-    let warnings = warnings(&limits, args, lines.first());
+    let warnings = warnings(&limits, (period.as_ref(), args), lines.first());
     RouteOutlook {
         route: route.name.clone(),
         count: route.count,
         window_ns: nanos(config.campaign.window),
+        rule_period: period,
         lines,
         beyond_m: (next <= claim.misses.last).then_some(next),
         warnings,
     }
 }
 
-fn line(limits: &Limits<'_>, args: &Args, m: u64, n: u64) -> Line {
+fn line(limits: &Limits<'_>, (period, args): (Option<&Period>, &Args), m: u64, n: u64) -> Line {
     let found: Option<Outlook> = outlook(limits, n);
     let instants = |found: &Outlook| found.instants_ns.clone();
     let at = found.as_ref().map(instants);
@@ -138,27 +181,36 @@ fn line(limits: &Limits<'_>, args: &Args, m: u64, n: u64) -> Line {
         shortest_ns: shortest(limits, n).map(nanos),
         withheld_quiet: found.as_ref().map_or(0, |o| o.quiet),
         withheld_crowded: found.as_ref().map_or(0, |o| o.crowded),
-        rule_runs: args
-            .rule_period
-            .and_then(|p| at.as_ref().map(|at| distinct_runs(at, nanos(p.0)))),
+        rule_runs: period.and_then(|p| at.as_ref().map(|at| distinct_runs(at, p.ns))),
         swallowed: args.suppression.and_then(|s| at.as_ref().map(|at| swallowed(at, nanos(s.0)))),
     }
 }
 
 /// What the schedule would hide.
-fn warnings(limits: &Limits<'_>, args: &Args, line: Option<&Line>) -> Vec<String> {
+fn warnings(
+    limits: &Limits<'_>,
+    (period, args): (Option<&Period>, &Args),
+    line: Option<&Line>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     let Some(line) = line else { return warnings };
     if line.runs.is_none() {
         warnings.push(unreached(limits, line.n));
     }
-    if let (Some(runs), Some(period)) = (line.rule_runs, args.rule_period)
+    if let (Some(runs), Some(period)) = (line.rule_runs, period)
         && runs < line.n
     {
+        let blocks = match runs < FEWEST as u64 {
+            true => format!(
+                "; a report's blocks of submission time are, with this `rule_period` configured, at least as \
+                 long, and fewer than {FEWEST} of them carry no interval"
+            ),
+            false => String::new(),
+        };
         warnings.push(format!(
             "only {runs} distinct runs of a {} rule are sampled by {} canaries: those in one run are \
-             caught together, the effective n is {runs}; spread the canaries out or plan more",
-            duration(nanos(period.0)),
+             caught together, the effective n is {runs}{blocks}; spread the canaries out or plan more",
+            duration(period.ns),
             line.n
         ));
     }
@@ -172,15 +224,14 @@ fn warnings(limits: &Limits<'_>, args: &Args, line: Option<&Line>) -> Vec<String
             duration(nanos(suppression.0))
         ));
     }
-    if let Some(period) = args.rule_period
+    if let Some(period) = period
         && limits.demand.arrivals == Arrivals::Fixed
     {
-        let every = nanos(limits.demand.window) / u64::from(limits.demand.count.max(1));
-        let phases = phases(every, nanos(period.0));
+        let phases = phases(period.slot_ns, period.ns);
         warnings.push(format!(
             "fixed arrivals every {} meet a {} rule at {phases} of its phases only; use `stratified`",
-            duration(every),
-            duration(nanos(period.0))
+            duration(period.slot_ns),
+            duration(period.ns)
         ));
     }
     warnings
@@ -214,11 +265,23 @@ fn phases(every: u64, period: u64) -> u64 {
 /// The route in words.
 pub(super) fn text(route: &RouteOutlook) -> String {
     let mut out = format!(
-        "\nRoute {} ({} canaries in a run of {}), runs one after the other:\n\n   m        n     runs  \
-         takes          at the caps alone   withheld (quiet, crowded)   rule runs\n",
+        "\nRoute {} ({} canaries in a run of {}), runs one after the other:\n",
         safe(&route.route),
         route.count,
         duration(route.window_ns)
+    );
+    if let Some(period) = &route.rule_period {
+        out.push_str(&format!(
+            "  the rule runs every {} ({}): one canary in every {}, {:.2} for each of its runs\n",
+            duration(period.ns),
+            safe(&period.from),
+            duration(period.slot_ns),
+            period.canaries_each
+        ));
+    }
+    out.push_str(
+        "\n   m        n     runs  takes          at the caps alone   withheld (quiet, crowded)   rule \
+         runs\n",
     );
     for line in &route.lines {
         let time = |ns: Option<u64>| ns.map_or("never".to_owned(), duration);

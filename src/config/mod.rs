@@ -64,6 +64,21 @@ fn read(path: &Path, now_ns: Option<i64>) -> Result<Config, ConfigErrors> {
     findings.finish(config)
 }
 
+/// The kill switch alone, out of a file with whatever other problems: a stop must not wait until they
+/// are mended. An error where it cannot be told, because then a stop would be believed that is none.
+pub fn kill_switch(path: &Path) -> Result<PathBuf, ConfigErrors> {
+    let (name, file) = source::kill_switch(path)?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    match name {
+        Some(name) => Ok(folder.join(name)),
+        None => Err(ConfigErrors::file(
+            &file,
+            "it cannot be told which file is its kill switch; nothing was stopped",
+            "create that file by hand, or correct `kill_switch`",
+        )),
+    }
+}
+
 /// Where this user's ledgers and calibrations are kept unless a path is given; `None` without a home.
 pub fn state_folder() -> Option<PathBuf> {
     let absolute =

@@ -20,6 +20,9 @@ use super::{paths, raw, resolved, routes, secrets};
 use crate::dialects::Dialects;
 use crate::watchers::WatcherSettings;
 
+/// The kill switch's name, beside the configuration, unless another is given.
+pub(super) const KILL_SWITCH: &str = "STOP";
+
 /// The parts of the file.
 const PARTS: [&str; 10] = [
     "ledger",
@@ -72,6 +75,9 @@ pub(super) fn check(path: &Path, f: &mut Findings<'_>, now_ns: Option<i64>) -> O
     let recipe_folders = folders(f, "recipes", folder);
     let dialect_folders = folders(f, "dialects", folder);
     let campaign = campaign(f, folder);
+    if let (Some(campaign), Some(_)) = (&campaign, now_ns) {
+        paths::kill_switch(f, &campaign.kill_switch);
+    }
     let authorisation = authorisation(f, now_ns);
     let catalogue = match Catalogue::load(&recipe_folders) {
         Ok(catalogue) => catalogue,
@@ -235,7 +241,7 @@ fn campaign(f: &mut Findings<'_>, folder: &Path) -> Option<Campaign> {
         quiet_hours: quiet_hours(f, &raw.quiet_hours),
         time_zone,
         intent_lead: lead,
-        kill_switch: folder.join(raw.kill_switch.unwrap_or_else(|| PathBuf::from("STOP"))),
+        kill_switch: folder.join(raw.kill_switch.unwrap_or_else(|| PathBuf::from(KILL_SWITCH))),
         deliver_timeout: timeout,
     })
 }

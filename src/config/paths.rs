@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rustix::fs::{FileType, major, minor};
+use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, major, minor};
 use toml::Value;
 
 use super::problem::Findings;
@@ -53,6 +53,35 @@ pub(super) fn written_file(findings: &mut Findings<'_>, field: &str, path: &Path
             findings.at(field, format!("{} {what}", path.display()), help);
         }
         _ => {}
+    }
+}
+
+/// Notes a folder into which nobody could put the kill switch, or where it would not be seen.
+pub(super) fn kill_switch(findings: &mut Findings<'_>, path: &Path) {
+    const FIELD: &str = "campaign.kill_switch";
+    let folder = crate::schedule::kill::folder(path);
+    let shown = folder.display();
+    match folder.metadata() {
+        Ok(meta) if meta.is_dir() => {}
+        Ok(_) => {
+            let problem = format!("{shown} is no folder: nobody could stop a run");
+            return findings.at(FIELD, problem, "name a file in a folder that is there");
+        }
+        Err(error) => {
+            let problem = format!("its folder {shown}: {error}; nobody could stop a run");
+            return findings.at(FIELD, problem, "create the folder, or name a file in another");
+        }
+    }
+    let may = |access| accessat(CWD, folder, access, AtFlags::EACCESS);
+    if let Err(error) = may(Access::EXEC_OK) {
+        let problem = format!("its folder {shown} may not be searched: {error}");
+        let help = "let the user that runs dwell search it, or name a file in another folder";
+        findings.at(FIELD, problem, help);
+    } else if let Err(error) = may(Access::WRITE_OK) {
+        findings.warnings.push(format!(
+            "{FIELD}: this user may not make files in {shown} ({error}): `dwell stop` works for others \
+             only"
+        ));
     }
 }
 

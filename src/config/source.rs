@@ -139,6 +139,29 @@ impl Source {
     }
 }
 
+/// What a file, sound or not, names as its kill switch, with the file's name; `None` where it names one
+/// that cannot be read.
+pub(super) fn kill_switch(path: &Path) -> Result<(Option<String>, String), ConfigErrors> {
+    const KEY: &str = "kill_switch";
+    let file = path.display().to_string();
+    let text = read(path, &file)?;
+    let (tree, errors) = DeTable::parse_recoverable(&text);
+    let campaign = tree.get_ref().get("campaign").and_then(|part| part.get_ref().as_table());
+    // A broken line may read as something that nobody wrote.
+    let broken = errors.iter().filter_map(|error| error.span()).any(|span| {
+        let start = floor(&text, span.start.min(text.len()));
+        let begin = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        text[begin..].lines().next().is_some_and(|line| line.contains(KEY))
+    });
+    let name = match campaign.and_then(|campaign| campaign.get(KEY)).map(|value| value.get_ref()) {
+        Some(DeValue::String(name)) if !name.is_empty() && !broken => Some(name.to_string()),
+        Some(_) => None,
+        None if !errors.is_empty() && text.contains(KEY) => None,
+        None => Some(super::parts::KILL_SWITCH.to_owned()),
+    };
+    Ok((name, file))
+}
+
 fn floor(text: &str, mut at: usize) -> usize {
     while !text.is_char_boundary(at) {
         at -= 1;

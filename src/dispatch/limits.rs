@@ -14,6 +14,7 @@ use super::outcome::Fold;
 use super::run::PlannedCanary;
 use crate::config::checked::{Config, Route};
 use crate::schedule::{Authorised, CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps};
+use crate::schedule::{KILL_SWITCH, kill};
 use crate::schedule::{OUTSIDE_AUTHORISATION, OUTSIDE_HOURS, QUIET_HOURS, QuietPlan};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -159,13 +160,18 @@ impl Foresight {
     }
 }
 
-/// The user error of a verb that would inject while the kill switch is there.
+/// The user error of a verb that would inject while the kill switch is there, or might be.
 pub fn refuse_stopped(config: &Config) -> Result<(), crate::exit::Failure> {
-    if !config.campaign.kill_switch.exists() {
-        return Ok(());
-    }
-    Err(crate::exit::Failure::User(format!(
-        "the kill switch {} is there: nothing would be injected; `dwell stop --resume` takes it back",
-        config.campaign.kill_switch.display()
-    )))
+    let path = config.campaign.kill_switch.display();
+    let problem = match kill::thrown(&config.campaign.kill_switch) {
+        None => return Ok(()),
+        Some(reason) if reason == KILL_SWITCH => format!(
+            "the kill switch {path} is there: nothing would be injected; `dwell stop --resume` takes it \
+             back"
+        ),
+        Some(reason) => format!(
+            "{reason}, so nothing would be injected; make {path} reachable for the user that runs dwell"
+        ),
+    };
+    Err(crate::exit::Failure::User(problem))
 }

@@ -21,7 +21,7 @@
 
 mod authorised;
 mod caps;
-mod kill;
+pub mod kill;
 mod outlook;
 mod quiet;
 
@@ -47,7 +47,8 @@ pub const CAP_PER_HOUR: &str = "cap per hour";
 pub const CAP_PER_DAY: &str = "cap per day";
 /// `min_gap` pushed it out of the window.
 pub const MIN_GAP: &str = "no room in the window beside min_gap";
-/// The kill switch is there: a stop, and nothing that the schedule fixed beforehand.
+/// The kill switch is there, or cannot be looked at (the cause follows): a stop, and nothing that the
+/// schedule fixed beforehand.
 pub const KILL_SWITCH: &str = "kill switch";
 /// The authorisation does not hold at its instants.
 pub const OUTSIDE_AUTHORISATION: &str = "outside the authorisation";

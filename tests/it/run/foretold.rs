@@ -162,6 +162,90 @@ fn nothing_leaves_after_the_authorisation_has_ended() {
     site.outcomes();
 }
 
+fn mode(path: &Path, bits: u32) {
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(bits)).unwrap();
+}
+
+/// Runs the binary as a user to whom permissions apply: as nobody where the test runs as root.
+struct Stranger<'s> {
+    site: &'s Site,
+    root: bool,
+}
+
+impl Stranger<'_> {
+    /// Gives the site's files to that user; `None` where the user cannot be changed.
+    fn new(site: &Site) -> Option<Stranger<'_>> {
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            Command::new("setpriv").arg("--version").output().ok()?;
+            // The build folder may be closed to others; this copy is not.
+            std::fs::copy(env!("CARGO_BIN_EXE_dwell"), site.path("stranger")).unwrap();
+            mode(&site.path("stranger"), 0o755);
+            let own = |path: &Path| std::os::unix::fs::chown(path, Some(65534), Some(65534));
+            own(site.folder.path()).unwrap();
+            snapshot(site.folder.path()).keys().for_each(|path| own(path).unwrap());
+        }
+        Some(Stranger { site, root })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        if !self.root {
+            return self.site.command(arguments);
+        }
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(self.site.path("stranger"))
+            .args(arguments)
+            .current_dir(self.site.folder.path());
+        command
+    }
+
+    fn dwell(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+}
+
+/// The whole way as an unprivileged user: root is refused nothing.
+#[test]
+fn a_kill_switch_that_cannot_be_looked_at_stops() {
+    let site = Site::new(&Setup { count: 40, window: "10s", ..Setup::default() });
+    let test = "a_kill_switch_that_cannot_be_looked_at_stops";
+    site.edit("kill_switch = \"STOP\"", "kill_switch = \"none/STOP\"");
+    for verb in [&["check"][..], &["run"]] {
+        let done = site.dwell(verb);
+        assert_eq!(done.status.code(), Some(2), "{}", all(&done));
+        assert!(all(&done).contains("campaign.kill_switch: its folder"), "{}", all(&done));
+    }
+    std::fs::create_dir(site.path("none")).unwrap();
+    assert_eq!(site.dwell(&["check"]).status.code(), Some(0));
+    let Some(stranger) = Stranger::new(&site) else {
+        return crate::skipped(test, "setpriv is not there");
+    };
+    mode(&site.path("none"), 0o000);
+    let denied = stranger.dwell(&["check"]);
+    assert_eq!(denied.status.code(), Some(2), "{}", all(&denied));
+    assert!(all(&denied).contains("may not be searched"), "{}", all(&denied));
+    mode(&site.path("none"), 0o555);
+    let sound = stranger.dwell(&["check"]);
+    assert_eq!(sound.status.code(), Some(0), "{}", all(&sound));
+    assert!(all(&sound).contains("may not make files in"), "{}", all(&sound));
+    // It is closed in the middle of a run, the file within.
+    let run = stranger.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("some canaries", || lines(&site.path("auth.log")) >= 3);
+    mode(&site.path("none"), 0o000);
+    std::thread::sleep(Duration::from_secs(1));
+    let left = lines(&site.path("auth.log"));
+    let done = run.wait_with_output().unwrap();
+    mode(&site.path("none"), 0o700);
+    assert!(left < 20 && lines(&site.path("auth.log")) == left, "{left}: {}", all(&done));
+    let withdrawn = site.outcomes().1["routes"][0]["withdrawn"].to_string();
+    assert!(
+        withdrawn.contains("kill switch cannot be looked at: Permission denied"),
+        "{withdrawn}"
+    );
+}
+
 #[test]
 fn a_recipe_for_other_hours_says_when_they_begin() {
     let site = Site::new(&Setup { count: 3, window: "1s", ..Setup::default() });

@@ -21,6 +21,9 @@ use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::stamp::SystemClock;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much later than its limit a call may end on a machine that does other things; one that blocks
+/// takes for ever.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Settings from TOML, as a user writes them.
 fn settings(text: &str) -> InjectorSettings {
@@ -49,7 +52,7 @@ fn sample(body: &str) -> Sample {
     Sample { recipe: "a/recipe".to_owned(), event: event(body) }
 }
 
-/// Delivers and asserts the time limit, with 100 ms of grace for a busy machine.
+/// Delivers and asserts the time limit, with grace for a busy machine.
 fn deliver(
     injector: &mut Box<dyn Injector>,
     body: &str,
@@ -61,7 +64,7 @@ fn deliver(
     let result = injector.deliver(&event, timeout);
     let took = begun.elapsed();
     assert!(
-        took <= timeout + Duration::from_millis(100),
+        took <= timeout + GRACE,
         "took {took:?} of {timeout:?}: {result:?}"
     );
     result

@@ -27,7 +27,7 @@ fn conclusion(lab: &Lab) -> Vec<String> {
 #[test]
 fn an_empty_field_of_the_indexed_document_is_named() {
     let lab = Lab::new();
-    let sent = lab.run(&[SSHD], 400);
+    let sent = lab.run(&[SSHD], 40);
     let mut indexed = document(SSHD, &sent[0][0]);
     set(&mut indexed, "event.outcome", json!(""));
     lab.sighted(0, Stage::Ingested, "doc-1", &indexed.to_string());
@@ -41,7 +41,7 @@ fn an_empty_field_of_the_indexed_document_is_named() {
 #[test]
 fn a_whole_document_puts_the_blame_on_the_rule() {
     let lab = Lab::new();
-    let sent = lab.run(&[SSHD], 400);
+    let sent = lab.run(&[SSHD], 40);
     lab.sighted(0, Stage::Ingested, "doc-1", &document(SSHD, &sent[0][0]).to_string());
     let words = conclusion(&lab);
     assert!(words[0].contains("every field of the recipe is as it was sent"), "{words:?}");
@@ -52,7 +52,7 @@ fn a_whole_document_puts_the_blame_on_the_rule() {
 fn what_the_recipe_cannot_read_any_more_is_not_said_to_be_as_it_was_sent() {
     let lab = Lab::new();
     lab.own_recipe(SSHD, str::to_owned);
-    let sent = lab.run(&[OWN], 400);
+    let sent = lab.run(&[OWN], 40);
     lab.sighted(0, Stage::Ingested, "doc-1", &document(SSHD, &sent[0][0]).to_string());
     assert!(conclusion(&lab)[0].contains("every field of the recipe is as it was sent"));
     lab.own_recipe(SSHD, |text| text.replace("regex = '^", "regex = '^at "));
@@ -65,7 +65,7 @@ fn what_the_recipe_cannot_read_any_more_is_not_said_to_be_as_it_was_sent() {
 #[test]
 fn a_burst_is_rehearsed_on_all_its_documents() {
     let whole = Lab::new();
-    let sent = whole.run(&[BURST], 400);
+    let sent = whole.run(&[BURST], 40);
     for (index, line) in sent[0].iter().enumerate() {
         let id = format!("doc-{index}");
         whole.sighted(0, Stage::Ingested, &id, &document(BURST, line).to_string());
@@ -76,7 +76,7 @@ fn a_burst_is_rehearsed_on_all_its_documents() {
     assert!(matched.iter().all(|rule| rule["matched"] == true), "{matched:#?}");
 
     let cut = Lab::new();
-    let sent = cut.run(&[BURST], 400);
+    let sent = cut.run(&[BURST], 40);
     for (index, line) in sent[0].iter().take(3).enumerate() {
         let mut indexed = document(BURST, line);
         set(&mut indexed, "user.name", json!(null));
@@ -119,7 +119,7 @@ fn the_story_is_told_in_its_order_for_any_form_of_the_token() {
         "sent       event: written at auth.log:0",
         "ingested   seen by index",
         "detected   seen by alerts",
-        "`detected` by any rule within 5 min: DETECTED, between",
+        "`detected` by any rule within 30 s: DETECTED, between",
         "verified   ours",
         "reached `detected`",
     ]
@@ -132,7 +132,7 @@ fn the_story_is_told_in_its_order_for_any_form_of_the_token() {
 #[test]
 fn where_it_stopped_before_the_index_depends_on_who_looked() {
     let lab = Lab::new();
-    lab.run(&[SSHD], 400);
+    lab.run(&[SSHD], 40);
     let words = conclusion(&lab).join("\n");
     assert!(words.contains("never seen searchable by index"), "{words}");
     lab.withdrawn(0);

@@ -190,8 +190,8 @@ fn run_row(entries: &[&Entry], at: Stamp) -> Row {
                 "enters_at": "host-log", "owner": "SOC", "supplier": false,
                 "target": "auth.log", "proof": "written", "planned": 1,
                 "expectations": [{"name": "detected", "stage": "detected",
-                    "watchers": ["alerts"], "rules": [], "deadline_ns": 300_000_000_000_u64,
-                    "horizon_ns": 3_000_000_000_000_u64, "share": 1.0, "confidence": null,
+                    "watchers": ["alerts"], "rules": [], "deadline_ns": 30_000_000_000_u64,
+                    "horizon_ns": 200_000_000_000_u64, "share": 1.0, "confidence": null,
                     "min_n": 1}]})
         })
         .collect();

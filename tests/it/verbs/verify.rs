@@ -71,7 +71,8 @@ fn every_answer_has_its_code_and_is_recorded() {
 #[test]
 fn a_canary_whose_horizon_has_passed_is_expired() {
     let lab = Lab::new();
-    lab.run(&[SSHD], 3001);
+    // Not further back than a machine that began to build this may be up.
+    lab.run(&[SSHD], 201);
     assert_eq!(code(&lab, &[&lab.token(0, Carrier::Text)]).0, 11);
 }
 

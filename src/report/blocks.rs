@@ -7,7 +7,7 @@
 //!
 //! A longer block is the safe side: it gives fewer blocks and wider intervals, or none.
 
-use crate::ledger::{ExpectationPlan, WatcherPlan};
+use crate::ledger::{ExpectationPlan, Stage, WatcherPlan};
 use crate::stats::phase::Schedule;
 
 /// Shortest block: the commonest period of a scheduled rule.
@@ -54,4 +54,22 @@ pub(crate) fn length(
         length = length.or_longer(of(period, "the configured rule_period"));
     }
     length
+}
+
+/// The batch of one expectation ([`super::batches`]): what the configuration says of its rule is taken
+/// as it is, since what is configured stands beforehand. Before the rule there is none, and only a poll
+/// shows canaries together.
+pub(crate) fn batch(
+    plan: &ExpectationPlan,
+    watchers: &[WatcherPlan],
+    found: Option<&Schedule>,
+) -> Length {
+    let polls = watchers.iter().filter(|w| plan.watchers.contains(&w.name) && w.kind == "poll");
+    let poll = polls.map(|w| w.resolution_ns).max().unwrap_or(0);
+    let poll = Length { ns: poll, why: "the poll period".to_owned() };
+    match plan.rule_period_ns {
+        Some(ns) => Length { ns, why: "the configured rule_period".to_owned() }.or_longer(poll),
+        None if plan.stage < Stage::Detected => poll,
+        None => length(plan, watchers, found),
+    }
 }

@@ -17,14 +17,21 @@
 //! refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
 //!
 //! Each claim is carried only at its worse end: undecided canaries count as misses, and those whose
-//! delivery is proven must carry it alone.
+//! delivery is proven must carry it alone. And it must be carried by batches ([`super::batches`]), each
+//! of which is in time only if all its canaries are: sixty canaries that one run of the rule caught are
+//! one look at it. A rejection by a fault of ours is no failure of anybody's detection; it leaves open
+//! what would have been.
 
 use std::collections::BTreeSet;
 
+use super::batches::Count;
+use super::blocks::Length;
 use super::build::rfc3339;
 use super::model::ClaimReport;
 use super::words::{duration, percent};
-use crate::dispatch::outcome::{CanaryView, Delivery, FixedClaim, Outcome, RouteView, Verdict};
+use crate::dispatch::outcome::{
+    CanaryView, Delivery, FixedClaim, Outcome, Reason, RouteView, Verdict,
+};
 use crate::ledger::ExpectationPlan;
 use crate::schedule::is_beforehand;
 use crate::stats::planning::{canaries_needed, misses_allowed};
@@ -49,6 +56,8 @@ struct Tally {
     /// Proven, and not in time.
     not_in_time: u64,
     open: u64,
+    /// Batches of them, all in time or not.
+    batches: Count,
 }
 
 /// Judges the claim on one expectation; `None` where none is made.
@@ -56,7 +65,7 @@ pub(super) fn judge(
     view: &RouteView,
     index: usize,
     plan: &ExpectationPlan,
-    cut: i64,
+    (cut, batch): (i64, &Length),
 ) -> Option<ClaimReport> {
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
     let eligible: Vec<(&CanaryView, &Verdict)> = view
@@ -73,8 +82,8 @@ pub(super) fn judge(
         (None, None) => return None,
     };
     let first = usize::try_from(terms.n).unwrap_or(usize::MAX);
-    let tally = tally(eligible.iter().take(first));
-    Some(report(&terms, &tally, plan, &unsent(view, terms.n)))
+    let tally = tally(&eligible[..first.min(eligible.len())], batch.ns);
+    Some(report(&terms, &tally, plan, (&unsent(view, terms.n), batch)))
 }
 
 /// Canaries of these n that were not sent, and why, where a stop or a crash withdrew them.
@@ -147,21 +156,34 @@ fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64) -> Terms {
     }
 }
 
-fn tally<'a>(first: impl Iterator<Item = &'a (&'a CanaryView, &'a Verdict)>) -> Tally {
-    let mut tally = Tally::default();
+fn tally(first: &[(&CanaryView, &Verdict)], batch_ns: u64) -> Tally {
+    let in_time = |verdict: &Verdict| verdict.outcome == Outcome::Detected;
+    let by_us = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
+    let mut tally = Tally {
+        batches: Count::of(first.iter().map(|(c, v)| (c.submitted, in_time(v))), batch_ns),
+        ..Tally::default()
+    };
     for (canary, verdict) in first {
         let sure = matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
-            && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending);
-        let in_time = verdict.outcome == Outcome::Detected;
+            && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending)
+            && !by_us(verdict);
         tally.judged += 1;
         tally.proven += u64::from(sure);
-        tally.not_in_time += u64::from(sure && !in_time);
-        tally.open += u64::from(!sure && !in_time);
+        tally.not_in_time += u64::from(sure && !in_time(verdict));
+        tally.open += u64::from(!sure && !in_time(verdict));
     }
     tally
 }
 
-fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan, unsent: &Unsent) -> ClaimReport {
+fn report(
+    terms: &Terms,
+    tally: &Tally,
+    plan: &ExpectationPlan,
+    (unsent, batch): (&Unsent, &Length),
+) -> ClaimReport {
+    let failed = tally.batches.n - tally.batches.all;
+    let batches_needed =
+        canaries_needed(terms.quantile, terms.confidence, failed).unwrap_or(u64::MAX);
     let alone = || {
         tally.proven == tally.judged
             || canaries_needed(terms.quantile, terms.confidence, tally.not_in_time)
@@ -173,7 +195,10 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan, unsent: &Unsent)
         "not carried"
     } else if tally.judged < terms.n {
         "undecided"
-    } else if tally.not_in_time + tally.open <= terms.m && alone() {
+    } else if tally.not_in_time + tally.open <= terms.m
+        && alone()
+        && batches_needed <= tally.batches.n
+    {
         "carried"
     } else {
         "undecided"
@@ -188,11 +213,20 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan, unsent: &Unsent)
         ("recorded", Some(at)) => format!("fixed {at}"),
         _ => "fixed by the run's plan".to_owned(),
     };
+    let together = match tally.batches.n < tally.judged && state == "undecided" {
+        true => format!(
+            ", in {} batches of {} ({}), {failed} of them not all in time; it takes {batches_needed}",
+            tally.batches.n,
+            duration(batch.ns),
+            batch.why
+        ),
+        false => String::new(),
+    };
     let words = match &terms.refused {
         Some(why) => format!("claim of {about} refused: {why}"),
         None => format!(
             "planned n {}, m {} ({fixed}): claim of {about} {state}{}; {} judged, {} not in time, \
-             {} open",
+             {} open{together}",
             terms.n, terms.m, unsent.words, tally.judged, tally.not_in_time, tally.open
         ),
     };
@@ -208,6 +242,9 @@ fn report(terms: &Terms, tally: &Tally, plan: &ExpectationPlan, unsent: &Unsent)
         judged: tally.judged,
         not_in_time: tally.not_in_time,
         open: tally.open,
+        batches: tally.batches.n,
+        batches_in_time: tally.batches.all,
+        batch_ns: batch.ns,
         state: state.to_owned(),
         words,
     }

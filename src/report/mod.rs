@@ -4,6 +4,7 @@
 //! terminal; foreign text passes through [`escape`] and nowhere else.
 
 mod anatomy;
+mod batches;
 pub(crate) mod blocks;
 mod build;
 mod claim;
@@ -20,12 +21,14 @@ mod notes;
 mod numbers;
 mod rows;
 mod schedule;
+mod share;
 mod tabular;
 #[cfg(test)]
 mod tests;
 mod text;
 mod times;
 mod total;
+mod verdict;
 pub mod words;
 
 pub use build::{Beside, reason};

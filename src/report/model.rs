@@ -268,8 +268,14 @@ pub struct ClaimReport {
     pub judged: u64,
     /// Of those, surely not in time.
     pub not_in_time: u64,
-    /// Of those, nobody can say.
+    /// Of those, nobody can say, or a fault of ours kept them back.
     pub open: u64,
+    /// Batches of the judged: windows of submission time in which one run of the rule may catch all.
+    pub batches: u64,
+    /// Of these, whose canaries were all in time.
+    pub batches_in_time: u64,
+    /// How long a batch is, nanoseconds.
+    pub batch_ns: u64,
     /// `carried`, `not carried`, `undecided` or `refused`.
     pub state: String,
     /// The same in words.

@@ -10,8 +10,8 @@ use textwrap::core::display_width;
 use textwrap::{Options, WordSeparator, WordSplitter, WrapAlgorithm};
 
 use super::escape::terminal as safe;
-use super::expectation::none_judged;
 use super::model::*;
+use super::share::none_judged;
 use super::total::{self, OUTCOMES};
 use super::words::{duration, percent, stray_note};
 use crate::stats::survival::Reach;

@@ -15,8 +15,6 @@
 //! than a fifth, both are printed ([`super::blocks`] says how long a block is). With fewer than ten
 //! blocks there is none, and that is said. So is when the work would take too long: a report is bounded.
 
-use std::collections::BTreeMap;
-
 use super::blocks::{FEWEST, Length};
 use super::expectation::{CONFIDENCE, QUANTILES, observation};
 use super::model::*;
@@ -123,7 +121,7 @@ pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Len
         },
         quantiles: QUANTILES.iter().map(|p| kaplan_meier(&curve, *p)).collect(),
         curve: points(&curve, CONFIDENCE),
-        extremes: extremes(decided, &sample.observations),
+        extremes: extremes(decided),
         mean: mean(&curve, followed_ns, deadline_ns),
         blocks: BlockReport::planned(block, blocks.len() as u32),
         last_detection_ns: curve.steps().last().map(|s| s.time_ns),
@@ -342,65 +340,35 @@ pub(super) fn points(curve: &Curve, confidence: f64) -> Vec<CurvePoint> {
 
 /// The median if all indeterminate canaries had been detected when blindness began, and if none;
 /// refused with as few canaries as the median itself.
-fn extremes(decided: &[Decided<'_>], observations: &[Observation]) -> Option<ExtremesReport> {
-    let blind = Blind::of(decided);
-    let (early, never) = (blind.seen(observations, true), blind.seen(observations, false));
-    if blind.number() == 0 || (never.len() as u64) < needed(0.5) {
+fn extremes(decided: &[Decided<'_>]) -> Option<ExtremesReport> {
+    let blind = decided.iter().filter(|d| blind_since(d).is_some()).count() as u64;
+    let never: Vec<Observation> = at_worst(decided).into_iter().map(|(_, o)| o).collect();
+    if blind == 0 || (never.len() as u64) < needed(0.5) {
         return None;
     }
+    let at_best = |d: &Decided<'_>| match blind_since(d) {
+        Some(time_ns) => Some(Observation { time_ns, event: true }),
+        None => observation(d.0, d.1),
+    };
+    let early: Vec<Observation> = decided.iter().filter_map(at_best).collect();
     let median =
         |all: &[Observation]| Curve::fit(all).quantile(0.5, Band::LogLog, CONFIDENCE).estimate.ns();
-    let n = never.len() as u64;
-    Some(ExtremesReport {
-        n,
-        blind: blind.number(),
-        early_ns: median(&early),
-        never_ns: median(&never),
-    })
+    let (early_ns, never_ns) = (median(&early), median(&never));
+    Some(ExtremesReport { n: never.len() as u64, blind, early_ns, never_ns })
 }
 
-/// What an estimate rests on if no indeterminate canary was ever detected: what a verdict must hold for.
-pub(super) fn at_worst(decided: &[Decided<'_>], observations: &[Observation]) -> Vec<Observation> {
-    Blind::of(decided).seen(observations, false)
+/// When nobody could see a canary any more, since submission: 0 where nobody ever followed it.
+fn blind_since((canary, verdict): &Decided<'_>) -> Option<u64> {
+    let lost = verdict.outcome == Outcome::Indeterminate && canary.delivery == Delivery::Proven;
+    verdict.censored_at_ns.filter(|_| lost)
 }
 
-/// Canaries that became invisible, by the time from submission to that. Each stands among the
-/// observations as a censoring at that time; those at 0 nobody followed at all, and they do not.
-struct Blind(BTreeMap<u64, usize>);
-
-impl Blind {
-    fn of(decided: &[Decided<'_>]) -> Blind {
-        let mut blind = BTreeMap::new();
-        for (canary, verdict) in decided {
-            let lost =
-                verdict.outcome == Outcome::Indeterminate && canary.delivery == Delivery::Proven;
-            if let Some(at) = verdict.censored_at_ns.filter(|_| lost) {
-                *blind.entry(at).or_insert(0) += 1;
-            }
-        }
-        Blind(blind)
-    }
-
-    fn number(&self) -> u64 {
-        self.0.values().sum::<usize>() as u64
-    }
-
-    /// All of them detected when blindness began, or none ever.
-    fn seen(&self, observations: &[Observation], detected: bool) -> Vec<Observation> {
-        let mut left = self.0.clone();
-        let unfollowed = left.get(&0).copied().unwrap_or(0);
-        let unfollowed = std::iter::repeat_n(Observation { time_ns: 0, event: false }, unfollowed);
-        let mut all: Vec<Observation> = observations.iter().copied().chain(unfollowed).collect();
-        for observation in all.iter_mut().filter(|o| !o.event) {
-            let Some(left) = left.get_mut(&observation.time_ns).filter(|left| **left > 0) else {
-                continue;
-            };
-            *left -= 1;
-            *observation = match detected {
-                true => Observation { event: true, ..*observation },
-                false => Observation { time_ns: u64::MAX, event: false },
-            };
-        }
-        all
-    }
+/// What an estimate rests on if no canary that nobody could see was ever detected, each beside its
+/// submission: what a verdict must hold for.
+pub(super) fn at_worst(decided: &[Decided<'_>]) -> Vec<(i64, Observation)> {
+    let worst = |d: &Decided<'_>| match blind_since(d) {
+        Some(_) => Some(Observation { time_ns: u64::MAX, event: false }),
+        None => observation(d.0, d.1),
+    };
+    decided.iter().filter_map(|d| Some((d.0.submitted, worst(d)?))).collect()
 }

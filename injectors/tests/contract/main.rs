@@ -63,10 +63,7 @@ fn deliver(
     let begun = Instant::now();
     let result = injector.deliver(&event, timeout);
     let took = begun.elapsed();
-    assert!(
-        took <= timeout + GRACE,
-        "took {took:?} of {timeout:?}: {result:?}"
-    );
+    assert!(took <= timeout + GRACE, "took {took:?} of {timeout:?}: {result:?}");
     result
 }
 

@@ -33,6 +33,9 @@ pub(super) const OUTLETS: [(&str, &str, &str); 2] =
     [("alerts", "alert-file", "file"), ("soc", "alert-hook", "webhook")];
 /// Canaries of each route.
 pub(super) const COUNT: u32 = 60;
+/// Least time between two canaries of a route: more than the period of the rule that carries the claim,
+/// so that each of its runs catches one of them.
+const GAP: &str = "300ms";
 /// Seconds in which they are injected.
 pub(super) const WINDOW_S: u32 = 36;
 
@@ -72,9 +75,9 @@ const ROUTES: [Planted; 7] = [
                 "detected",
                 "alerts",
                 "2s",
-                "objective = { share = 0.95, confidence = 0.95, min_n = 59 }",
+                "objective = { share = 0.95, confidence = 0.95, min_n = 59 }\nrule_period = \"250ms\"",
             ),
-            ("notified", "soc", "2s", ""),
+            ("notified", "soc", "2s", "rule_period = \"250ms\""),
         ],
     },
     Planted {
@@ -87,7 +90,7 @@ const ROUTES: [Planted; 7] = [
         supplier: false,
         source: "delay = { type = \"exponential\", mean = \"150ms\" }",
         rule: "every = \"500ms\"\nlookback = \"10s\"\noutlets = [\"alert-hook\"]",
-        expect: &[INGESTED, ("notified", "soc", "4s", "")],
+        expect: &[INGESTED, ("notified", "soc", "4s", "rule_period = \"500ms\"")],
     },
     Planted {
         name: SILENT,
@@ -99,7 +102,7 @@ const ROUTES: [Planted; 7] = [
         supplier: false,
         source: "delay = { type = \"uniform\", from = \"50ms\", to = \"300ms\" }",
         rule: "every = \"500ms\"\nlookback = \"10s\"\nsilent = true\noutlets = [\"alert-file\"]",
-        expect: &[INGESTED, ("detected", "alerts", "4s", "")],
+        expect: &[INGESTED, ("detected", "alerts", "4s", "rule_period = \"500ms\"")],
     },
     Planted {
         name: FAULTY.0,
@@ -111,7 +114,7 @@ const ROUTES: [Planted; 7] = [
         supplier: false,
         source: "delay = { type = \"fixed\", by = \"100ms\" }\ndrop_fields = [\"errorMessage\"]",
         rule: "every = \"500ms\"\nlookback = \"10s\"\noutlets = [\"alert-file\"]",
-        expect: &[INGESTED, ("detected", "alerts", "4s", "")],
+        expect: &[INGESTED, ("detected", "alerts", "4s", "rule_period = \"500ms\"")],
     },
     Planted {
         name: SLOW,
@@ -123,7 +126,12 @@ const ROUTES: [Planted; 7] = [
         supplier: false,
         source: "delay = { type = \"lognormal\", median = \"1500ms\", sigma = 0.6 }",
         rule: "every = \"2s\"\nlookback = \"20s\"\noutlets = [\"alert-file\"]",
-        expect: &[("detected", "alerts", "5s", "objective = { share = 0.9, min_n = 20 }")],
+        expect: &[(
+            "detected",
+            "alerts",
+            "5s",
+            "objective = { share = 0.9, min_n = 20 }\nrule_period = \"2s\"",
+        )],
     },
     Planted {
         name: LOSSY.0,
@@ -135,7 +143,7 @@ const ROUTES: [Planted; 7] = [
         supplier: true,
         source: "delay = { type = \"uniform\", from = \"100ms\", to = \"800ms\" }\nloss = 0.2",
         rule: "every = \"500ms\"\nlookback = \"10s\"\noutlets = [\"alert-file\"]",
-        expect: &[INGESTED, ("detected", "alerts", "4s", "")],
+        expect: &[INGESTED, ("detected", "alerts", "4s", "rule_period = \"500ms\"")],
     },
     Planted {
         name: BURST,
@@ -151,7 +159,7 @@ const ROUTES: [Planted; 7] = [
             "detected",
             "alerts",
             "12s",
-            "rules = [\"SSH Brute Force Followed by Success\"]",
+            "rules = [\"SSH Brute Force Followed by Success\"]\nrule_period = \"500ms\"",
         )],
     },
 ];
@@ -208,7 +216,7 @@ pub(super) fn campaign(api: SocketAddr, hook: SocketAddr, seed: u64, count: u32)
             "\n[[injector]]\nname = \"{name}\"\ntype = \"file\"\npath = \"{log}\"\n\
              \n[[route]]\nname = \"{name}\"\nrecipe = \"{recipe}\"\ninjector = \"{name}\"\n\
              enters_at = \"{enters_at}\"\nowner = \"{owner}\"\nsupplier = {supplier}\n\
-             count = {count}\ncap_per_hour = 1000\ncap_per_day = 10000\n\
+             count = {count}\nmin_gap = \"{GAP}\"\ncap_per_hour = 1000\ncap_per_day = 10000\n\
              proof = \"written\"\nresponse = \"none\"\n"
         );
         for (stage, watcher, deadline, rest) in *expect {

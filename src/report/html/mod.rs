@@ -7,8 +7,8 @@ pub(super) mod chart;
 use std::fmt::Write;
 
 use super::escape::html as safe;
-use super::expectation::none_judged;
 use super::model::*;
+use super::share::none_judged;
 use super::text::{bound, median, quantile, share};
 use super::total::{self, OUTCOMES};
 use super::words::{duration, hours, percent, stray_note};

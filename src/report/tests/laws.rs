@@ -119,7 +119,7 @@ fn what_blindness_hides_is_shown_at_both_ends() {
     let model = one(route);
     let e = expectation(&model);
     assert!(e.verdict.contains("2 of 8 are indeterminate, because watcher watch r was blind, its"));
-    assert!(e.verdict.contains("more canaries needed"), "some were followed: {}", e.verdict);
+    assert!(e.verdict.contains("more canaries needed, all of them detected"), "{}", e.verdict);
     assert!(render(&model, Format::Text, 300).contains("2 of 8 were out of sight: median if"));
 }
 
@@ -294,7 +294,7 @@ fn the_verdict_says_no_more_than_the_canaries_carry() {
     let seen = |n| [(n, Fate::Seen(2.0))];
     assert_eq!(
         verdict(&seen(58), 0.95),
-        "58 of 58 in time, so at most 5.1 % are not (95 % confidence, one-sided); cannot say yet within what time 95 % are detected, 1 more canary needed"
+        "58 of 58 in time, so at most 5.1 % are not (95 % confidence, one-sided); cannot say yet within what time 95 % are detected, 1 more canary needed, detected too"
     );
     assert_eq!(
         verdict(&seen(59), 0.95),
@@ -384,6 +384,66 @@ fn a_claim_stands_on_an_n_and_an_m_that_were_fixed_beforehand() {
     // What fails for certain is missed with a plan or without.
     let poor: Vec<Fate> = (0..60).map(|_| Fate::Silent).collect();
     assert_eq!(judged(&poor, 0, 59, 0).0, "missed");
+}
+
+#[test]
+fn canaries_that_one_run_of_the_rule_catches_carry_no_claim() {
+    // Sixty in a minute, and nothing is known of the rule: they may be one look at it.
+    let route = |rule_period_ns| Route {
+        share: 0.95,
+        confidence: Some(0.95),
+        every: 1.0,
+        rule_period_ns,
+        ..Route::new("r", &[Fate::Seen(1.0); 60])
+    };
+    let alone = one(route(Some(1_000_000_000)));
+    let e = expectation(&alone);
+    assert_eq!((e.objective.as_str(), e.claim.as_ref().unwrap().batches), ("met", 60));
+    assert!(e.verdict.contains("with 95 % confidence at least 95 %"), "{}", e.verdict);
+    for (period, batches, words) in [
+        (
+            None,
+            1,
+            "60 canaries are 1 batch of 5 min (5 min, the commonest period of scheduled rules)",
+        ),
+        (Some(2_000_000_000), 30, "60 canaries are 30 batches of 2 s (the configured rule_period)"),
+    ] {
+        let together = one(route(period));
+        let e = expectation(&together);
+        let claim = e.claim.as_ref().unwrap();
+        assert_eq!((e.objective.as_str(), claim.state.as_str()), ("undecided", "undecided"));
+        assert_eq!((claim.batches, claim.batches_in_time), (batches, batches));
+        assert!(claim.words.contains("of them not all in time; it takes 59"), "{}", claim.words);
+        assert!(!e.verdict.contains("with 95 % confidence at least"), "{}", e.verdict);
+        assert!(e.verdict.contains(words), "{}", e.verdict);
+    }
+    // As little do they show that it fails.
+    let silent = Route { fates: vec![Fate::Silent; 60], ..route(None) };
+    let model = one(silent);
+    let e = expectation(&model);
+    assert_eq!(e.objective, "undecided");
+    assert!(!e.verdict.contains("fewer than"), "{}", e.verdict);
+}
+
+#[test]
+fn what_our_own_fault_kept_back_fails_no_claim() {
+    let mut fates = vec![Fate::Seen(1.0); 59];
+    fates.push(Fate::RejectedByUs);
+    let route = Route { share: 0.95, confidence: Some(0.95), ..Route::new("r", &fates) };
+    let model = one(route);
+    let claim = expectation(&model).claim.as_ref().unwrap();
+    assert_eq!((claim.state.as_str(), claim.not_in_time, claim.open), ("undecided", 0, 1));
+}
+
+#[test]
+fn the_verdict_is_about_the_objectives_share_and_confidence() {
+    let verdict = |n, share, confidence| {
+        let route = Route { share, confidence, ..Route::new("r", &vec![Fate::Seen(2.0); n]) };
+        expectation(&one(route)).verdict.clone()
+    };
+    assert!(verdict(459, 0.99, Some(0.99)).contains("with 99 % confidence at least 99 % are"));
+    assert!(verdict(100, 0.99, Some(0.99)).contains("cannot say yet within what time 99 %"));
+    assert!(verdict(8, 0.5, Some(0.95)).contains("with 95 % confidence at least 50 % are"));
 }
 
 #[test]

@@ -52,6 +52,8 @@ pub struct Route {
     pub rejection: String,
     /// Seconds from one submission to the next.
     pub every: f64,
+    /// How often the rule runs; by default so often that no two canaries are one batch.
+    pub rule_period_ns: Option<u64>,
     /// Canaries are bursts of two events a second apart; the second completes.
     pub burst: bool,
 }
@@ -68,7 +70,8 @@ impl Route {
             blind: None,
             rule: "5710".to_owned(),
             rejection: "413 too large".to_owned(),
-            every: 0.0,
+            every: 1e-6,
+            rule_period_ns: Some(1),
             burst: false,
         }
     }
@@ -95,7 +98,7 @@ impl Route {
                 rules: vec![self.rule.clone()],
                 deadline_ns: DEADLINE * S as u64,
                 horizon_ns: 100 * S as u64,
-                rule_period_ns: None,
+                rule_period_ns: self.rule_period_ns,
                 share: self.share,
                 confidence: self.confidence,
                 min_n: self.min_n,
@@ -105,7 +108,7 @@ impl Route {
 }
 
 pub fn at(seconds: f64) -> Stamp {
-    let ns = (seconds * 1e9) as i64;
+    let ns = (seconds * 1e9).round() as i64;
     Stamp { wall_ns: 1_795_000_000 * S + ns, boot_ns: (1_000 * S + ns) as u64, boot: BootId(1) }
 }
 

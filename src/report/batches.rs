@@ -1,0 +1,85 @@
+//! Batches: canaries that may have been caught, or missed, together.
+//!
+//! Canaries between two runs of a scheduled rule are one look at that rule: fifty of them in one second say
+//! no more about its next run than one does. Every statement "with so much confidence" therefore counts
+//! batches, windows of submission time as long as the rule's period ([`super::blocks::batch`]), and never
+//! canaries:
+//!
+//! - a batch is as late as its latest canary, and not in time if one of its canaries is not;
+//! - for "fewer than", it is in time if one of them is.
+//!
+//! Both are the safe side, whatever the canaries of a batch have in common. Where each stands alone, as after
+//! `min_gap`, a batch is a canary and nothing changes. Shares, quantiles and their intervals count canaries,
+//! and say so.
+//!
+//! Not promised: that batches are independent of one another. An outage may be longer than a rule's period.
+
+use std::collections::BTreeMap;
+
+use crate::stats::survival::Observation;
+
+/// Puts what belongs to one batch together, in order of time.
+pub(super) fn split<T>(items: impl IntoIterator<Item = (i64, T)>, length_ns: u64) -> Vec<Vec<T>> {
+    let items: Vec<(i64, T)> = items.into_iter().collect();
+    let first = items.iter().map(|(at, _)| *at).min().unwrap_or(0);
+    let mut batches: BTreeMap<u64, Vec<T>> = BTreeMap::new();
+    for (at, item) in items {
+        batches.entry(at.abs_diff(first) / length_ns.max(1)).or_default().push(item);
+    }
+    batches.into_values().collect()
+}
+
+/// A batch's observation: the time of its latest canary, which was not seen if one of them was not.
+pub(super) fn latest(batch: &[Observation]) -> Observation {
+    Observation {
+        time_ns: batch.iter().map(|o| o.time_ns).max().unwrap_or(0),
+        event: batch.iter().all(|o| o.event),
+    }
+}
+
+/// In how many batches all, and in how many one at least, is so; of how many.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Count {
+    pub all: u64,
+    pub any: u64,
+    pub n: u64,
+}
+
+impl Count {
+    pub(super) fn of(items: impl IntoIterator<Item = (i64, bool)>, length_ns: u64) -> Count {
+        let mut count = Count::default();
+        for batch in split(items, length_ns) {
+            count.n += 1;
+            count.all += u64::from(batch.iter().all(|so| *so));
+            count.any += u64::from(batch.iter().any(|so| *so));
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_a_window_of_submission_time() {
+        let at = [(100, 'a'), (105, 'b'), (110, 'c'), (99, 'd'), (131, 'e')];
+        assert_eq!(split(at, 10), [vec!['a', 'b', 'd'], vec!['c'], vec!['e']]);
+        assert_eq!(split(at, 1).len(), 5);
+        assert_eq!(split(at, 0).len(), 5, "no length, no company");
+        assert!(split(Vec::<(i64, char)>::new(), 10).is_empty());
+    }
+
+    #[test]
+    fn a_batch_is_as_late_as_its_latest_and_unseen_if_one_is() {
+        let o = |time_ns, event| Observation { time_ns, event };
+        assert_eq!(latest(&[o(5, true), o(9, true)]), o(9, true));
+        assert_eq!(
+            latest(&[o(5, false), o(9, true)]),
+            o(9, false),
+            "unseen for 9 at least in part"
+        );
+        let count = Count::of([(0, true), (1, false), (10, true), (20, false)], 10);
+        assert_eq!(count, Count { all: 1, any: 2, n: 3 });
+    }
+}

@@ -14,7 +14,7 @@ use super::outcome::Fold;
 use super::run::PlannedCanary;
 use crate::config::checked::{Config, Route};
 use crate::schedule::{Authorised, CAP_PER_DAY, CAP_PER_HOUR, CapRefusal, Caps};
-use crate::schedule::{KILL_SWITCH, kill};
+use crate::schedule::{KILL_SWITCH, MIN_GAP, kill};
 use crate::schedule::{OUTSIDE_AUTHORISATION, OUTSIDE_HOURS, QUIET_HOURS, QuietPlan};
 
 const DAY_NS: i64 = 86_400_000_000_000;
@@ -29,6 +29,8 @@ pub struct Limits {
     caps: Caps,
     recipe: Arc<Recipe>,
     facts: BTreeMap<String, String>,
+    /// `min_gap` after the last canary of earlier runs, wall nanoseconds.
+    next_ns: Option<i64>,
 }
 
 impl Limits {
@@ -40,13 +42,22 @@ impl Limits {
         fold: &Fold,
         now_wall_ns: i64,
     ) -> Limits {
-        let earlier = fold.injected_since(&route.name, now_wall_ns.saturating_sub(DAY_NS));
+        let gap = i64::try_from(route.min_gap.as_nanos()).unwrap_or(i64::MAX);
+        let since = now_wall_ns.saturating_sub(gap.max(DAY_NS));
+        let earlier = fold.injected_since(&route.name, since);
+        let last = earlier.iter().max().copied();
         Limits {
             authorised,
             caps: Caps::new(route.cap_per_hour, route.cap_per_day, earlier),
             recipe: Arc::clone(&entry.recipe),
             facts: route.facts.clone(),
+            next_ns: last.map(|last| last.saturating_add(gap)),
         }
+    }
+
+    /// How long after that instant `min_gap` keeps the next canary back, nanoseconds.
+    pub fn not_before(&self, wall_ns: i64) -> u64 {
+        self.next_ns.map_or(0, |next| next.saturating_sub(wall_ns).max(0).unsigned_abs())
     }
 
     /// Why a canary that is due then is withdrawn. One that is not counts against the caps.
@@ -95,17 +106,21 @@ pub struct Foresight {
     pub withheld: Vec<Option<String>>,
     /// Per route with hours of its own that are not now: when they begin next, if they ever do.
     pub next_hours: Vec<(String, Option<i64>)>,
+    /// Per route whose slots do not all fit beside `min_gap`: how many do not, and when its next canary
+    /// may leave, if an earlier run's is too near.
+    pub no_room: Vec<(String, u64, Option<i64>)>,
 }
 
 impl Foresight {
-    /// Looks ahead. `limits` is parallel to `names`; what it counts is counted on a copy.
+    /// Looks ahead. Of each route its name, how many canaries were asked for, and its limits; what those
+    /// count is counted on a copy.
     pub fn new(
         quiet: &QuietPlan,
-        routes: &[(&str, &Limits)],
+        routes: &[(&str, u32, &Limits)],
         planned: &[PlannedCanary],
         begins_wall_ns: i64,
     ) -> Foresight {
-        let mut limits: Vec<Limits> = routes.iter().map(|(_, limits)| (*limits).clone()).collect();
+        let mut limits: Vec<Limits> = routes.iter().map(|(.., limits)| (*limits).clone()).collect();
         let withheld = planned
             .iter()
             .map(|canary| {
@@ -115,11 +130,17 @@ impl Foresight {
             .collect();
         let next_hours = routes
             .iter()
-            .filter_map(|(name, limits)| {
+            .filter_map(|(name, _, limits)| {
                 Some(((*name).to_owned(), limits.next_hours(quiet, begins_wall_ns)?))
             })
             .collect();
-        Foresight { withheld, next_hours }
+        let no_room = (0u32..).zip(routes).filter_map(|(index, (name, asked, limits))| {
+            let placed = planned.iter().filter(|canary| canary.route == index).count() as u64;
+            let left = u64::from(*asked).saturating_sub(placed);
+            let next = limits.next_ns.filter(|next| *next > begins_wall_ns);
+            (left > 0).then(|| ((*name).to_owned(), left, next))
+        });
+        Foresight { withheld, next_hours, no_room: no_room.collect() }
     }
 
     /// Number of those that leave.
@@ -130,6 +151,9 @@ impl Foresight {
     /// Number of those withheld, by reason. Reasons of hours are one reason, whatever the minute.
     pub fn reasons(&self) -> BTreeMap<&str, u64> {
         let mut reasons = BTreeMap::new();
+        for (_, left, _) in &self.no_room {
+            *reasons.entry(MIN_GAP).or_insert(0) += left;
+        }
         for reason in self.withheld.iter().flatten() {
             let short = if reason.starts_with(OUTSIDE_HOURS) { OUTSIDE_HOURS } else { reason };
             *reasons.entry(short).or_insert(0) += 1;
@@ -147,6 +171,10 @@ impl Foresight {
                 format!("{n} {canaries} would be withdrawn: {reason}")
             })
             .collect();
+        lines.extend(self.no_room.iter().filter_map(|(route, _, next)| {
+            let at = jiff::Timestamp::from_nanosecond(i128::from((*next)?)).ok()?;
+            Some(format!("route {route}: `min_gap` lets its next canary out at {at:.0}"))
+        }));
         lines.extend(self.next_hours.iter().map(|(route, next)| match next {
             Some(at) => {
                 let at = jiff::Timestamp::from_nanosecond(i128::from(*at)).unwrap_or_default();

@@ -62,9 +62,9 @@ pub struct Most {
 impl Plan {
     /// What would become of its canaries if it began at that instant.
     pub fn foresee(&self, begins_wall_ns: i64) -> Foresight {
-        let names = self.row.routes.iter().map(|route| route.name.as_str());
-        let routes: Vec<(&str, &Limits)> =
-            names.zip(self.routes.iter().map(|parts| &parts.limits)).collect();
+        let asked = self.row.routes.iter().zip(&self.routes);
+        let routes: Vec<(&str, u32, &Limits)> =
+            asked.map(|(row, parts)| (row.name.as_str(), row.planned, &parts.limits)).collect();
         Foresight::new(&self.quiet, &routes, &self.planned, begins_wall_ns)
     }
 
@@ -98,12 +98,15 @@ pub fn foresee(
         let entry = catalogue.get(&route.recipe).ok_or_else(|| {
             Failure::User(format!("route {}: unknown recipe {}", route.name, route.recipe))
         })?;
-        planned.extend(arrivals(config, route, index, seed, false));
-        limits.push(Limits::new(route, entry, authorised, fold, begins_wall_ns));
+        let of_route = Limits::new(route, entry, authorised, fold, begins_wall_ns);
+        let not_before_ns = of_route.not_before(begins_wall_ns);
+        planned.extend(arrivals(config, route, index, seed, (false, not_before_ns)));
+        limits.push(of_route);
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));
-    let names = config.routes.iter().map(|route| route.name.as_str());
-    let routes: Vec<(&str, &Limits)> = names.zip(&limits).collect();
+    let asked = config.routes.iter().zip(&limits);
+    let routes: Vec<(&str, u32, &Limits)> =
+        asked.map(|(route, limits)| (route.name.as_str(), route.count, limits)).collect();
     Ok(Foresight::new(&quiet, &routes, &planned, begins_wall_ns))
 }
 
@@ -143,7 +146,9 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
             Failure::User(format!("route {}: unknown recipe {}", route.name, route.recipe))
         })?;
         recipes.insert(route.recipe.clone(), entry.digest.clone());
-        planned.extend(arrivals(config, route, index, seed, request.probe));
+        let limits = Limits::new(route, entry, authorised, sources.fold, now.wall_ns);
+        let probe = (request.probe, limits.not_before(now.wall_ns));
+        planned.extend(arrivals(config, route, index, seed, probe));
         plans.push(route_plan(config, route, &entry.recipe, request.probe)?);
         routes.push(RouteParts {
             injector: route.injector.clone(),
@@ -154,7 +159,7 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
                 keys: Arc::clone(sources.keys),
                 seed,
             }),
-            limits: Limits::new(route, entry, authorised, sources.fold, now.wall_ns),
+            limits,
         });
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));
@@ -196,8 +201,12 @@ fn arrivals(
     route: &Route,
     index: u32,
     seed: u64,
-    probe: bool,
+    (probe, not_before_ns): (bool, u64),
 ) -> Vec<PlannedCanary> {
+    if probe && not_before_ns > PROBE_DELAY_NS {
+        // It would be swallowed as any other that comes too early, and nobody waits for a probe.
+        return Vec::new();
+    }
     if probe {
         return vec![PlannedCanary { route: index, slot: 0, offset_ns: PROBE_DELAY_NS }];
     }
@@ -207,6 +216,7 @@ fn arrivals(
         window: config.campaign.window,
         arrivals: config.campaign.arrivals,
         min_gap: route.min_gap,
+        not_before_ns,
     };
     schedule::plan(seed, &demand)
         .into_iter()

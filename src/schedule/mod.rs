@@ -17,7 +17,8 @@
 //! - What the schedule withdraws stands before any result does: [`is_beforehand`] tells such reasons
 //!   from a stop or a crash, after which nobody may count what is left as what was planned.
 //! - An instant that was missed is sent late and its lateness kept; it is never re-timed.
-//! - Caps are finite and count canaries of earlier runs in the same ledger too.
+//! - Caps are finite and count canaries of earlier runs in the same ledger too. So does `min_gap`: a rule's
+//!   suppression does not end with a run, and the canary after a probe would look missed.
 
 mod authorised;
 mod caps;
@@ -84,6 +85,8 @@ pub struct Demand<'a> {
     pub arrivals: Arrivals,
     /// Least distance between two canaries of this route.
     pub min_gap: Duration,
+    /// Nanoseconds after the window's start before which the last canary of an earlier run is too near.
+    pub not_before_ns: u64,
 }
 
 /// The instants of one route, ascending.
@@ -103,7 +106,7 @@ pub fn plan(seed: u64, demand: &Demand<'_>) -> Vec<Arrival> {
         .collect();
     offsets.sort_unstable();
     let gap = u64::try_from(demand.min_gap.as_nanos()).unwrap_or(u64::MAX);
-    let mut earliest = 0u64;
+    let mut earliest = demand.not_before_ns;
     offsets
         .into_iter()
         .zip(0u32..)
@@ -147,6 +150,7 @@ mod tests {
             window: Duration::from_secs(1000),
             arrivals,
             min_gap: Duration::ZERO,
+            not_before_ns: 0,
         }
     }
 
@@ -216,5 +220,16 @@ mod tests {
         assert!(plan.len() < 100 && plan.len() >= 60);
         assert!(plan.windows(2).all(|w| w[1].offset_ns - w[0].offset_ns >= 15_000_000_000));
         assert!(plan.iter().all(|a| a.offset_ns < 1_000_000_000_000));
+    }
+
+    #[test]
+    fn an_earlier_run_s_last_canary_keeps_its_distance() {
+        let free = plan(7, &demand(Arrivals::Stratified));
+        let after = Demand { not_before_ns: 95_000_000_000, ..demand(Arrivals::Stratified) };
+        let after = plan(7, &after);
+        assert!(after[..9].iter().all(|a| a.offset_ns == 95_000_000_000), "{after:?}");
+        assert_eq!(after[10..], free[10..], "later ones stay where they are");
+        let never = Demand { not_before_ns: u64::MAX, ..demand(Arrivals::Stratified) };
+        assert!(plan(7, &never).is_empty());
     }
 }

@@ -57,7 +57,11 @@ pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
     while (found.instants_ns.len() as u64) < n {
         let begin = limits.begins_ns.checked_add(window.checked_mul(i64::from(found.runs))?)?;
         let before = found.instants_ns.len();
-        let arrivals = plan(limits.seed.wrapping_add(u64::from(found.runs)), &limits.demand);
+        let gap = i64::try_from(limits.demand.min_gap.as_nanos()).unwrap_or(i64::MAX);
+        let next = found.instants_ns.last().map_or(begin, |last| last.saturating_add(gap));
+        let not_before_ns = next.saturating_sub(begin).max(0).unsigned_abs();
+        let demand = Demand { not_before_ns, ..limits.demand.clone() };
+        let arrivals = plan(limits.seed.wrapping_add(u64::from(found.runs)), &demand);
         found.crowded += u64::from(limits.demand.count) - arrivals.len() as u64;
         for arrival in arrivals {
             if found.instants_ns.len() as u64 == n {
@@ -126,6 +130,7 @@ mod tests {
                 window: HOUR,
                 arrivals: Arrivals::Stratified,
                 min_gap: Duration::ZERO,
+                not_before_ns: 0,
             },
             per_hour,
             per_day,
@@ -155,6 +160,16 @@ mod tests {
         assert!(found.crowded > 0);
         let shortest = shortest(&capped, 59).unwrap();
         assert!(shortest <= found.takes && shortest >= 48 * HOUR, "{shortest:?}");
+    }
+
+    #[test]
+    fn the_distance_reaches_into_the_next_run() {
+        let quiet = QuietPlan::new(&[], "UTC").unwrap();
+        let mut limits = limits(&quiet, 4, 10, 1_000);
+        limits.demand.min_gap = Duration::from_secs(900);
+        let found = outlook(&limits, 40).unwrap();
+        let gaps = found.instants_ns.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.min().unwrap() >= 900_000_000_000, "{:?}", found.instants_ns);
     }
 
     #[test]

@@ -55,6 +55,7 @@ impl Plan {
             window: Duration::from_nanos(self.window),
             arrivals: self.arrivals,
             min_gap: Duration::ZERO,
+            not_before_ns: 0,
         };
         schedule::plan(self.seed, &demand).iter().map(|a| self.begin + a.offset_ns).collect()
     }

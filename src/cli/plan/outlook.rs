@@ -141,6 +141,7 @@ fn of_route(
             window: config.campaign.window,
             arrivals: config.campaign.arrivals,
             min_gap: route.min_gap,
+            not_before_ns: 0,
         },
         per_hour: route.cap_per_hour,
         per_day: route.cap_per_day,

@@ -104,6 +104,36 @@ fn an_objective_that_one_run_cannot_decide_is_foretold() {
     assert!(warned(&site));
 }
 
+/// A rule's suppression does not end with a run: the canary after a probe would look missed.
+#[test]
+fn min_gap_reaches_over_runs() {
+    let site = Site::new(&Setup { count: 2, window: "9s", deadline: "500ms", ..Setup::default() });
+    site.edit("count = 2\n", "count = 2\nmin_gap = \"8s\"\n");
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let probe = site.dwell(&["probe", "ssh"]);
+    assert_eq!(probe.status.code(), Some(0), "{}", all(&probe));
+    let second = site.dwell(&["probe", "ssh"]);
+    assert_eq!(second.status.code(), Some(2), "{}", all(&second));
+    assert!(all(&second).contains("`min_gap` lets its next canary out at 20"), "{}", all(&second));
+    let dry = all(&site.dwell(&["run", "--dry-run"]));
+    let words = "1 canary would be withdrawn: no room in the window beside min_gap";
+    assert!(dry.contains(words), "{dry}");
+    let check = json(&site.dwell(&["check", "--json"]));
+    assert_eq!(check["begun_now"]["leaving"], 1, "{check:#}");
+    site.dwell(&["run"]);
+    let mut instants = Vec::new();
+    let reader = dwell::ledger::Reader::open(&site.path("dwell.db")).unwrap();
+    let all_rows = reader.rows(|_, row| {
+        if let dwell::ledger::Row::Intent(intent) = row {
+            instants.push(intent.intended.wall_ns);
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    all_rows.unwrap();
+    assert_eq!(instants.len(), 2, "{instants:?}");
+    assert!(instants.windows(2).all(|pair| pair[1] - pair[0] >= 8_000_000_000), "{instants:?}");
+}
+
 #[test]
 fn a_kill_switch_that_is_there_refuses_the_start() {
     let site = Site::new(&Setup::default());
@@ -231,7 +261,8 @@ fn a_kill_switch_that_cannot_be_looked_at_stops() {
     assert_eq!(sound.status.code(), Some(0), "{}", all(&sound));
     assert!(all(&sound).contains("may not make files in"), "{}", all(&sound));
     // It is closed in the middle of a run, the file within.
-    let run = stranger.command(&["run"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = stranger.command(&["run"]);
+    let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     wait_until("some canaries", || lines(&site.path("auth.log")) >= 3);
     mode(&site.path("none"), 0o000);
     std::thread::sleep(Duration::from_secs(1));

@@ -11,12 +11,14 @@
 //! - After a stop, canaries that have not begun are withdrawn; the rest of a burst that has begun is
 //!   recorded as not sent. Nothing is forgotten.
 //! - After the first event of a burst that was not accepted, the rest is not sent.
+//! - Nobody who wants to leave waits for a target: an event in hand stays without a receipt, and recovery
+//!   decides it.
 //! - A fatal injector is built anew by the injector's own wrapper; what it had in hand is `Unknown`.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use dwell_injectors::injector::{Event, Injector};
@@ -68,15 +70,40 @@ impl GateHandle {
         Ok(GateHandle { queue, thread })
     }
 
-    /// Closes the queue and waits until everything queued has left or been recorded.
-    pub fn finish(self) -> Result<(), LedgerError> {
-        drop(self.queue);
-        match self.thread.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
+    /// Closes the queues and waits until everything queued has left or been recorded; once leaving is
+    /// ordered, no longer than [`GRACE`]. A thread that is left alone has an event in hand: its intent and
+    /// its mark are durable and its receipt is not, so that it is the next start's to call it `Unknown`.
+    pub fn finish(
+        gates: impl IntoIterator<Item = GateHandle>,
+        leave: &Stop,
+    ) -> Result<(), LedgerError> {
+        let mut threads: Vec<_> = gates.into_iter().map(|gate| gate.thread).collect();
+        let mut left_since = None;
+        while !threads.is_empty() {
+            for thread in threads.extract_if(.., |thread| thread.is_finished()) {
+                match thread.join() {
+                    Ok(result) => result?,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
+            if leave.is_ordered() && left_since.get_or_insert_with(Instant::now).elapsed() > GRACE {
+                let n = threads.len();
+                tracing::warn!(
+                    n,
+                    "Left while an event was being handed over: what became of it is unknown."
+                );
+                break;
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
+        Ok(())
     }
 }
+
+/// How long a thread that hands an event over is waited for after the order to leave.
+const GRACE: Duration = Duration::from_millis(250);
+/// How often the threads' ends are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// A departure under way.
 struct Open {

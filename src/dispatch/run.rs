@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, SendTimeoutError};
 use dwell_injectors::injector::{Event, Injector};
 use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::{Epoch, TokenId};
@@ -255,9 +255,7 @@ impl Run<'_> {
             // Without watchers nothing more should leave, what is queued already least of all.
             self.orders.stop.order(FAILED);
         }
-        for gate in gates.into_values() {
-            gate.finish()?;
-        }
+        GateHandle::finish(gates.into_values(), &self.orders.leave)?;
         injected?;
         drop(kill_switch);
         self.wait_decided(&mut watching)?;
@@ -305,10 +303,18 @@ impl Run<'_> {
                 let gate = gates.get(&injector).ok_or_else(|| {
                     Failure::Bug(format!("route without a running injector {injector}"))
                 })?;
-                if gate.queue.send(departure).is_err() {
-                    return Err(Failure::Environment(format!(
-                        "injector {injector} ended early: the ledger refused its rows"
-                    )));
+                let mut departure = departure;
+                // A target that hangs may fill the queue.
+                while let Err(error) = gate.queue.send_timeout(departure, TICK) {
+                    let SendTimeoutError::Timeout(unsent) = error else {
+                        return Err(Failure::Environment(format!(
+                            "injector {injector} ended early: the ledger refused its rows"
+                        )));
+                    };
+                    if self.orders.leave.is_ordered() {
+                        return self.withdraw_rest();
+                    }
+                    departure = unsent;
                 }
             }
             self.idle_until_next();

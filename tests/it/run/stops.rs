@@ -84,3 +84,68 @@ fn the_first_signal_stops_injecting_and_the_second_leaves() {
     assert!(outcomes["pending"] >= 3);
     assert_eq!(site.dwell(&["ledger", "verify"]).status.code(), Some(0));
 }
+
+/// A target that takes an event and says nothing for as long as it is allowed to.
+#[test]
+fn the_second_signal_waits_for_no_target() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicBool::new(false));
+    let took = Arc::clone(&taken);
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().flatten() {
+            let mut request = [0; 8192];
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+            let n = stream.read(&mut request).unwrap_or(0);
+            if request[..n].starts_with(b"POST") {
+                took.store(true, Ordering::SeqCst);
+                held.push(stream);
+            } else {
+                let head = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0";
+                let _ = write!(stream, "{head}\r\n\r\n");
+            }
+        }
+    });
+    let more = "deliver_timeout = \"60s\"";
+    let site = Site::new(&Setup { count: 20, window: "20s", more, ..Setup::default() });
+    let bulk = format!("type = \"http-bulk\"\nurl = \"http://{address}\"\nindex = \"logs\"");
+    site.edit("type = \"file\"\npath = \"auth.log\"", &bulk);
+    site.edit("fake-login/sshd-failed-password", "fake-login/okta-session-failure");
+    let mut child = site.start(&["run"]);
+    wait_until("an event in hand", || taken.load(Ordering::SeqCst));
+    signal(&child, "-TERM");
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("Injection stopped") {
+        said.clear();
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended at the first signal");
+    }
+    signal(&child, "-TERM");
+    let begin = Instant::now();
+    child.wait().unwrap();
+    // Under 1 s where nothing else is running.
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    site.outcomes();
+    // The next start decides what was in hand, and forgets nothing.
+    let watch = site.start(&["watch"]);
+    let receipts = || {
+        let mut unknown = 0;
+        let reader = dwell::ledger::Reader::open(&site.path("dwell.db")).unwrap();
+        let all = reader.rows(|_, row| {
+            if let dwell::ledger::Row::Receipt(receipt) = row {
+                unknown +=
+                    u32::from(matches!(receipt.result, dwell::ledger::EventResult::Unknown { .. }));
+            }
+            std::ops::ControlFlow::Continue(())
+        });
+        all.unwrap();
+        unknown
+    };
+    wait_until("the receipt", || receipts() == 1);
+    signal(&watch, "-TERM");
+    watch.wait_with_output().unwrap();
+    let (outcomes, model) = site.outcomes();
+    assert_eq!(outcomes.values().sum::<u64>(), 1, "{outcomes:?}");
+    assert!(model["routes"][0]["withdrawn"]["signal"].as_u64().unwrap() >= 15, "{model:#}");
+}

@@ -1,14 +1,12 @@
 //! `dwell explain CANARY`: the whole story of one canary, from its plan to where it stopped.
 
-use std::ops::ControlFlow;
-
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::receipt::Cause;
 use dwell_injectors::token::{Epoch, KeyRing, Recognition, TokenId};
 
 use super::Global;
 use crate::config;
-use crate::dispatch::outcome::{Dated, Fold, Interval};
+use crate::dispatch::outcome::{Dated, Interval};
 use crate::dispatch::story::{self, Decided, Seen, SentEvent, Sources, Story};
 use crate::exit::{Exit, Failure};
 use crate::ledger::{EventResult, Reader};
@@ -42,11 +40,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         .map_err(|error| Failure::User(error.to_string()))?;
     let as_of = args.as_of.map(|at| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX));
     let reader = Reader::open(&config.ledger)?;
-    let mut fold = Fold::new(as_of);
-    reader.rows(|_, row| {
-        fold.apply(&row);
-        ControlFlow::Continue(())
-    })?;
+    let fold = story::fold(&reader, canary, as_of)?;
     let sources =
         Sources { reader: &reader, fold: &fold, catalogue: &catalogue, keys: keys.as_ref() };
     let Some(story) = story::tell(&sources, canary)? else {

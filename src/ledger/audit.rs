@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::params;
 use sha2::{Digest, Sha256};
 
-use super::{Head, LedgerError, Reader, Row};
+use super::{Head, LedgerError, Reader, Row, Standing};
 
 /// What an audit found.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,7 +66,11 @@ fn read(
 ) -> Result<(), LedgerError> {
     let mut chains: BTreeMap<u32, Head> = BTreeMap::new();
     let mut fault = None;
+    let (mut kept, mut standing) = (None, Standing::default());
     let stated = reader.stream(|stored| {
+        if audit.rows == 0 {
+            kept = Standing::kept(reader.connection()).map_err(|e| reader.fail(&e))?;
+        }
         let found = stored.meta.head;
         let chain = chains.entry(found.writer).or_insert_with(|| Head::empty(found.writer));
         let next = chain.next(key, &stored.kind, &stored.body);
@@ -85,6 +89,9 @@ fn read(
                 }
                 Ok(row) => {
                     audit.canaries += u64::from(matches!(row, Row::Intent(_)));
+                    if kept.as_ref().is_some_and(|kept: &Standing| stored.meta.pos <= kept.pos()) {
+                        standing.append(stored.meta.pos, &row);
+                    }
                     indexed(reader, stored.meta.pos, &row)?
                 }
             }
@@ -103,6 +110,9 @@ fn read(
     audit.fault = fault;
     if audit.fault.is_none() {
         audit.fault = ends(&stated, &audit.heads);
+    }
+    if audit.fault.is_none() && kept.is_some_and(|kept| kept != standing) {
+        audit.fault = Some("the standing kept beside the rows is not what they say".to_owned());
     }
     if audit.fault.is_none() {
         audit.fault = pages(reader, audit.canaries)?;

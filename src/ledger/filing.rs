@@ -1,8 +1,9 @@
-//! How rows are filed: under their kind, and with their canary.
+//! How rows are filed: under their kind, with their canary, by their instant.
 
+use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
 
-use super::Row;
+use super::{EventResult, Row};
 
 impl Row {
     /// A row from its stored text. That its kind is known spares looking for the tag: a parser that
@@ -53,5 +54,44 @@ impl Row {
             Row::Verify(r) => r.canary,
             _ => None,
         }
+    }
+
+    /// The instant at which its fact became known. An intent is committed ahead of its instant: it is
+    /// known as soon as it is written.
+    pub fn stamp(&self) -> Option<&Stamp> {
+        Some(match self {
+            Row::Opened(r) => &r.at,
+            Row::Run(r) => &r.at,
+            Row::Intent(_) => return None,
+            Row::Receipt(r) => match &r.result {
+                EventResult::Accepted { at: Some(at), .. } => at,
+                _ => &r.submitted_at,
+            },
+            Row::Withdrawn(r) => &r.at,
+            Row::Sighting(r) => &r.observed,
+            Row::Look(r) => &r.to,
+            Row::Blind(r) => r.to.as_ref().unwrap_or(&r.from),
+            Row::Proven(r) => &r.at,
+            Row::Stray(r) => &r.at,
+            Row::Control(r) => &r.at,
+            Row::Clock(r) => &r.at,
+            Row::Verify(r) => &r.at,
+            Row::Ended(r) => &r.at,
+            Row::Claim(r) => &r.at,
+        })
+    }
+
+    /// True for a row that bears on the outcome of every canary: what was planned, and who could see.
+    /// The file's index of them (`schema`) names the same kinds.
+    pub fn bears_on_all(&self) -> bool {
+        matches!(
+            self,
+            Row::Run(_)
+                | Row::Look(_)
+                | Row::Blind(_)
+                | Row::Proven(_)
+                | Row::Stray(_)
+                | Row::Clock(_)
+        )
     }
 }

@@ -1,7 +1,7 @@
 //! The ledger: append-only, durable, and the only source of every number.
 //!
 //! ```text
-//! dwell.db         SQLite, write-ahead log: `rows`, and indexes derived from them
+//! dwell.db         SQLite, write-ahead log: `rows`, and what is derived from them: indexes, a standing
 //! dwell.db.lock    held by the one writer; its process id
 //! dwell.db.marks   which canaries may have left; how many rows are durable
 //! ```
@@ -17,15 +17,18 @@
 //! - One writer at a time, by a lock that the kernel releases; readers lock nothing.
 //! - After a failed write nothing is accepted any more: it stops rather than lies.
 //! - At open, everything that a crash left undecided is decided (`recovery`).
-//! - Reading checks every row; rows that were committed and are gone are an error.
+//! - Reading checks every row; rows that were committed and are gone are an error. Who asks about one
+//!   canary reads an [`Excerpt`], which checks and counts what it reads; other canaries' rows it does not.
 //!
 //! Not promised: that a malicious *owner* of the key did not rewrite the ledger, or that rows cut off
 //! at the end together with the marks are missed. Print the head (every report does) and compare with
 //! `dwell ledger verify --expect`.
 
 mod audit;
+mod axis;
 mod chain;
 mod error;
+mod excerpt;
 mod filing;
 mod lock;
 mod marks;
@@ -35,6 +38,7 @@ mod row;
 mod schema;
 mod sqlite;
 mod stage;
+mod standing;
 mod store;
 mod strays;
 #[cfg(test)]
@@ -43,14 +47,17 @@ mod ticket;
 mod writer;
 
 pub use audit::{Audit, audit};
+pub use axis::{Axis, AxisNs};
 pub use chain::Head;
 pub use error::LedgerError;
+pub use excerpt::Excerpt;
 pub use marks::was_recorded;
 pub use reader::{Reader, RowMeta};
 pub use row::*;
 pub use schema::FORMAT;
 pub use sqlite::SqliteStore;
 pub use stage::Stage;
+pub use standing::Standing;
 pub use store::{OpenRun, Store, Unfinished};
 pub use ticket::Ticket;
 pub use writer::{Ledger, Opening};

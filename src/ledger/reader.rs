@@ -49,10 +49,10 @@ pub(super) struct Stored {
     pub crc: u32,
 }
 
-const COLUMNS: &str = "pos, writer, seq, kind, body, mac, crc";
+pub(super) const COLUMNS: &str = "pos, writer, seq, kind, body, mac, crc";
 
 impl Stored {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
+    pub fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Stored> {
         let head = Head { writer: row.get(1)?, seq: row.get(2)?, mac: row.get(5)? };
         Ok(Stored {
             meta: RowMeta { pos: row.get(0)?, head },
@@ -230,11 +230,15 @@ impl Reader {
         &self.connection
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn fail(&self, error: &rusqlite::Error) -> LedgerError {
         LedgerError::sqlite(&self.path, "read it", error)
     }
 
-    fn damaged(&self, reason: String) -> LedgerError {
+    pub(super) fn damaged(&self, reason: String) -> LedgerError {
         LedgerError::damaged(&self.path, reason)
     }
 

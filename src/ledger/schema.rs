@@ -50,9 +50,19 @@ CREATE TABLE withdrawals (run INTEGER NOT NULL, route INTEGER NOT NULL, slot INT
   slots INTEGER NOT NULL) STRICT;
 ";
 
+/// What a file needs that an older program made: it does without, and nothing that it reads changes.
+/// The writer sees to it at every opening.
+const LATER: &str = "
+CREATE TABLE IF NOT EXISTS standing (id INTEGER PRIMARY KEY CHECK (id = 1), body TEXT NOT NULL,
+  crc INTEGER NOT NULL) STRICT;
+";
+
+/// The rows that bear on every canary, as [`super::Row::bears_on_all`] has them.
+pub(super) const BEARING: &str = "kind IN ('run', 'look', 'blind', 'proven', 'stray', 'clock')";
+
 /// Names of the derived tables.
-pub(super) const DERIVED_TABLES: [&str; 7] =
-    ["canaries", "stories", "handovers", "sightings", "serials", "runs", "withdrawals"];
+pub(super) const DERIVED_TABLES: [&str; 8] =
+    ["canaries", "stories", "handovers", "sightings", "serials", "runs", "withdrawals", "standing"];
 
 /// Refuses an SQLite that is known to lose commits.
 pub(super) fn check_sqlite(path: &Path, number: i32, name: &str) -> Result<(), LedgerError> {
@@ -102,6 +112,9 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, LedgerError> {
     if !made {
         make(&mut connection).map_err(fail("make its tables"))?;
     }
+    let later =
+        format!("{LATER} CREATE INDEX IF NOT EXISTS bearing ON rows (pos) WHERE {BEARING};");
+    connection.execute_batch(&later).map_err(fail("make its later tables"))?;
     Ok(connection)
 }
 

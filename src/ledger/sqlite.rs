@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::checksum;
 use super::store::{OpenRun, Store, Unfinished};
-use super::{Head, Intent, LedgerError, Row, RunStarted, schema};
+use super::{Head, Intent, LedgerError, Row, RunStarted, Standing, excerpt, schema};
 
 /// Every row of an SQLite ledger belongs to one chain: there is one writer at a time.
 const WRITER: u32 = 1;
@@ -20,6 +20,9 @@ pub struct SqliteStore {
     head: Head,
     /// The head at the last commit, to fall back to.
     durable: Head,
+    standing: Standing,
+    /// The standing at the last commit.
+    durable_standing: Standing,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -35,9 +38,20 @@ impl SqliteStore {
         let head = read_head(&connection, WRITER)
             .map_err(|e| LedgerError::sqlite(path, "read its head", &e))?
             .unwrap_or_else(|| Head::empty(WRITER));
-        let store =
-            SqliteStore { connection, path: path.to_owned(), key: *key, head, durable: head };
+        let mut store = SqliteStore {
+            connection,
+            path: path.to_owned(),
+            key: *key,
+            head,
+            durable: head,
+            standing: Standing::default(),
+            durable_standing: Standing::default(),
+        };
         store.check_tail()?;
+        let kept = Standing::kept(&store.connection).map_err(|e| store.fail("read it", &e))?;
+        store.durable_standing = kept.unwrap_or_default();
+        store.standing =
+            excerpt::caught_up(&store.connection, path, store.durable_standing.clone())?;
         Ok(store)
     }
 
@@ -230,6 +244,7 @@ impl SqliteStore {
         for table in schema::DERIVED_TABLES {
             self.run("rebuild its indexes", &format!("DELETE FROM {table}"), [])?;
         }
+        self.standing = Standing::default();
         let mut after = 0;
         loop {
             let page: Vec<i64> = self.all(
@@ -241,6 +256,7 @@ impl SqliteStore {
             for pos in page {
                 let row = self.row_at(pos)?;
                 self.index(pos, &row)?;
+                self.standing.append(pos.unsigned_abs(), &row);
             }
             after = last;
         }
@@ -267,8 +283,10 @@ impl Store for SqliteStore {
             "INSERT OR REPLACE INTO writers VALUES (?1, ?2, ?3)",
             params![self.head.writer, self.head.seq, self.head.mac],
         )?;
+        self.standing.keep(&self.connection).map_err(|e| self.fail("write where it stands", &e))?;
         self.run("commit", "COMMIT", [])?;
         self.durable = self.head;
+        self.durable_standing = self.standing.clone();
         Ok(())
     }
 
@@ -276,6 +294,7 @@ impl Store for SqliteStore {
         // After some failures SQLite has rolled back by itself.
         let _ = self.connection.execute_batch("ROLLBACK");
         self.head = self.durable;
+        self.standing = self.durable_standing.clone();
     }
 
     fn append(&mut self, row: &Row) -> Result<(), LedgerError> {
@@ -290,7 +309,10 @@ impl Store for SqliteStore {
             params![head.writer, head.seq, kind, body, head.mac, checksum(&head, kind, &body)],
         )?;
         self.head = head;
-        self.index(self.connection.last_insert_rowid(), row)
+        let pos = self.connection.last_insert_rowid();
+        self.index(pos, row)?;
+        self.standing.append(pos.unsigned_abs(), row);
+        Ok(())
     }
 
     fn knows(&self, canary: TokenId) -> Result<bool, LedgerError> {
@@ -381,6 +403,10 @@ impl Store for SqliteStore {
 
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {

@@ -6,12 +6,12 @@
 //! 1. Between `begin` and `commit` everything is visible to this store and to nobody else;
 //!    `commit` returns only when all of it is durable; `rollback` leaves no trace of it.
 //! 2. Rows are keyed (writer, sequence), never altered, never removed, and chained.
-//! 3. The indexes (canaries, hand-overs, sightings, serials, runs) say exactly what the rows say:
-//!    `append` keeps them in the same transaction.
+//! 3. The indexes (canaries, hand-overs, sightings, serials, runs) and the standing say exactly what the
+//!    rows say: `append` keeps them in the same transaction.
 
 use dwell_injectors::token::{Epoch, TokenId};
 
-use super::{Head, Intent, LedgerError, Row, RunStarted};
+use super::{Head, Intent, LedgerError, Row, RunStarted, Standing};
 
 /// A canary with events that have no receipt.
 #[derive(Clone, PartialEq, Debug)]
@@ -66,6 +66,8 @@ pub trait Store: Send {
     fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError>;
     /// The end of this writer's chain, as of the open transaction.
     fn head(&self) -> Head;
+    /// What the rows say together, as of the open transaction.
+    fn standing(&self) -> Standing;
     /// Canaries whose receipts are not complete.
     fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError>;
     /// Runs without an end that recovery has not settled yet.

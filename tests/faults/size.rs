@@ -174,19 +174,32 @@ fn make_lab() {
         }
         ledger.append(batch).wait().unwrap();
     }
-    let look = Look {
-        watcher: "alerts".to_owned(),
-        from: begin,
-        to: after(last + 400_000_000_000),
-        complete: true,
-        unbroken: true,
-        position: String::new(),
-        records: u64::from(most),
-    };
-    let again = Look { from: look.to, ..look.clone() };
-    let rows = vec![Row::Look(look), Row::Look(again)];
-    ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    watched(&ledger, begin, last + 400_000_000_000, u64::from(most));
     ledger.close(Duration::from_secs(30)).unwrap();
+}
+
+/// One look after the other without a break, DWELL_LOOKS (1) of them, and one at the end.
+fn watched(ledger: &Ledger, begin: Stamp, span_ns: u64, records: u64) {
+    let looks: u64 = std::env::var("DWELL_LOOKS").map_or(1, |n| n.parse().unwrap());
+    let after = |part: u64| {
+        let ns = (u128::from(span_ns) * u128::from(part) / u128::from(looks)) as u64;
+        Stamp { wall_ns: begin.wall_ns + ns as i64, boot_ns: begin.boot_ns + ns, boot: begin.boot }
+    };
+    let look = |part: u64| {
+        Row::Look(Look {
+            watcher: "alerts".to_owned(),
+            from: after(part),
+            to: after((part + 1).min(looks)),
+            complete: true,
+            unbroken: true,
+            position: String::new(),
+            records: records / looks,
+        })
+    };
+    for first in (0..=looks).step_by(1_000) {
+        let rows = (first..(first + 1_000).min(looks + 1)).map(look).collect();
+        ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    }
 }
 
 fn lab_run(at: Stamp, planned: u32) -> Row {

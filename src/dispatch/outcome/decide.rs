@@ -468,13 +468,8 @@ impl Ctx<'_> {
     fn silence_unproven(&self, deadline: AxisNs) -> bool {
         self.expectation.watchers.iter().all(|name| {
             let push = watcher(self.case.run, name).is_some_and(|w| w.push);
-            let spoke_since = self
-                .case
-                .fold
-                .names
-                .find(name)
-                .and_then(|w| self.case.fold.last_sighting.get(&w))
-                .is_some_and(|last| *last > deadline);
+            let heard = self.case.fold.standing.heard(name);
+            let spoke_since = heard.is_some_and(|last| last > deadline);
             push && !spoke_since
         })
     }

@@ -7,15 +7,15 @@ use dwell_injectors::receipt::{Cause, Strength};
 use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
 
-use super::axis::{Axis, Known};
 use super::coverage::{BlindSpan, Coverage};
+use super::known::Known;
 use super::lean::{Canaries, Few, Name, Names};
 use super::{
     Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
 };
 use crate::ledger::{
-    ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan, Row,
-    RunStarted, SightingRow, Stage, StrayClass, Withdrawn,
+    Axis, ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan,
+    Row, RunStarted, SightingRow, Stage, Standing, StrayClass, Withdrawn,
 };
 
 /// One sighting, reduced to what a verdict needs.
@@ -83,8 +83,9 @@ impl Canary {
 #[derive(Debug, Default)]
 pub struct Fold {
     as_of: Option<AxisNs>,
-    axis: Axis,
-    last: AxisNs,
+    /// The only canary that is kept, where one alone was asked for.
+    only: Option<TokenId>,
+    pub(super) standing: Standing,
     known: Known,
     pub(super) runs: Vec<RunStarted>,
     ended: BTreeMap<u32, String>,
@@ -99,18 +100,33 @@ pub struct Fold {
     verifies: BTreeMap<String, u64>,
     claims: Vec<FixedClaim>,
     pub(super) names: Names,
-    /// Per watcher the last instant at which it delivered any sighting of ours.
-    pub(super) last_sighting: HashMap<u32, AxisNs>,
 }
 
 impl Fold {
     /// An empty fold that ignores rows after `as_of_ns`.
     pub fn new(as_of_ns: Option<AxisNs>) -> Fold {
-        Fold { as_of: as_of_ns, last: AxisNs::MIN, ..Fold::default() }
+        Fold { as_of: as_of_ns, ..Fold::default() }
+    }
+
+    /// The same, which keeps no canary but one. Of that one it says what a fold of everything says.
+    pub fn of_one(as_of_ns: Option<AxisNs>, canary: TokenId) -> Fold {
+        Fold { only: Some(canary), ..Fold::new(as_of_ns) }
+    }
+
+    /// The same for one that needs no other canary's rows, because what they say together is given: the
+    /// rows that bear on all and the canary's own are enough. `None` where rows are later than the cut,
+    /// since which of them were known at it depends on those that are left out.
+    pub fn standing_at(
+        standing: &Standing,
+        as_of_ns: Option<AxisNs>,
+        canary: TokenId,
+    ) -> Option<Fold> {
+        let whole = as_of_ns.is_none_or(|cut| standing.last() <= cut);
+        whole.then(|| Fold { standing: standing.clone(), ..Fold::of_one(as_of_ns, canary) })
     }
 
     pub(super) fn axis(&self) -> &Axis {
-        &self.axis
+        self.standing.axis()
     }
 
     /// Takes the next row in commit order.
@@ -120,16 +136,12 @@ impl Fold {
 
     /// The same; false when the ledger did not know the row yet at the cut.
     pub fn take(&mut self, row: &Row) -> bool {
-        let stamp = row_stamp(row);
-        let at = match stamp {
-            Some(stamp) => self.axis.place(stamp),
-            None => self.last,
-        };
-        let known = self.known.row(stamp, at);
+        let at = self.standing.date(row);
+        let known = self.known.row(row.stamp(), at);
         if self.as_of.is_some_and(|cut| known > cut) {
             return false;
         }
-        self.last = self.last.max(at);
+        self.standing.take(row, at);
         match row {
             Row::Opened(opened) => self.opened.push(opened.clone()),
             Row::Run(run) => {
@@ -143,13 +155,13 @@ impl Fold {
             Row::Withdrawn(withdrawn) => self.withdraw(withdrawn),
             Row::Sighting(sighting) => self.sighting(sighting, at),
             Row::Look(look) => {
-                let from = self.axis.place(&look.from);
+                let from = self.standing.axis().of(&look.from);
                 let coverage = self.coverage.entry(look.watcher.clone()).or_default();
                 coverage.look(from, at, look.complete, look.unbroken, look.records);
             }
             Row::Blind(blind) => {
-                let from = self.axis.place(&blind.from);
-                let to = blind.to.as_ref().map(|to| self.axis.place(to));
+                let from = self.standing.axis().of(&blind.from);
+                let to = blind.to.as_ref().map(|to| self.standing.axis().of(to));
                 let span = BlindSpan {
                     from,
                     to,
@@ -180,6 +192,9 @@ impl Fold {
     }
 
     fn intent(&mut self, intent: &Intent) {
+        if self.only.is_some_and(|only| only != intent.canary) {
+            return;
+        }
         self.canaries.insert(
             intent.canary,
             Canary {
@@ -223,7 +238,9 @@ impl Fold {
         if let Some(canary) = withdrawn.canary.and_then(|id| self.canaries.get_mut(&id)) {
             canary.withdrawn = true;
         }
-        self.withdrawn.push(withdrawn.clone());
+        if self.only.is_none_or(|only| withdrawn.canary == Some(only)) {
+            self.withdrawn.push(withdrawn.clone());
+        }
     }
 
     /// A claim holds only if none of the canaries that it is about had left when it was written.
@@ -255,15 +272,11 @@ impl Fold {
         if row.grade != Grade::Exact {
             return;
         }
+        let Some(canary) = self.canaries.get_mut(&row.canary) else { return };
         let watcher = self.names.intern(&row.watcher);
         let rule = row.rule.as_deref().map(|r| self.names.intern(r));
         let rule_names = self.names.group(&row.rule_names);
-        let not_before = row.not_before.as_ref().map(|stamp| self.axis.place(stamp));
-        if !row.retrospective {
-            let last = self.last_sighting.entry(watcher).or_insert(observed);
-            *last = (*last).max(observed);
-        }
-        let Some(canary) = self.canaries.get_mut(&row.canary) else { return };
+        let not_before = row.not_before.as_ref().map(|stamp| self.standing.axis().of(stamp));
         canary.seen.push(Seen {
             watcher,
             stage: row.stage,
@@ -312,12 +325,12 @@ impl Fold {
 
     /// Where a stamp lies on the common axis.
     pub fn place(&self, stamp: &Stamp) -> AxisNs {
-        self.axis.of(stamp)
+        self.standing.axis().of(stamp)
     }
 
     /// The cut: the stated one, else the last row's instant.
     pub fn cut(&self) -> AxisNs {
-        self.as_of.unwrap_or(self.last)
+        self.as_of.unwrap_or(self.standing.last())
     }
 
     /// Assesses one campaign at the cut; `None` when the ledger holds no such campaign.
@@ -432,7 +445,8 @@ impl Fold {
         for canary in self.canaries.values().filter(|c| !c.seen.is_empty()) {
             let plan = plans.get(&canary.run).and_then(|r| r.routes.get(canary.route as usize));
             let Some(plan) = plan else { continue };
-            let found = replays::replays(canary, plan, self.axis.of(&canary.submitted()));
+            let found =
+                replays::replays(canary, plan, self.standing.axis().of(&canary.submitted()));
             for (watcher, count) in found.outside.into_iter().chain(found.excess) {
                 let classes = strays.entry(self.names.name(watcher).to_owned()).or_default();
                 *classes.entry(StrayClass::Replayed).or_insert(0) += count;
@@ -502,7 +516,7 @@ impl Fold {
         // An intent is written ahead of its instant, so rows cannot tell which ones a stated cut had
         // already seen: those that it had not reached are left out.
         let ahead = self.as_of.is_some_and(|as_of| {
-            canary.handed.is_empty() && self.axis.of(&canary.intended) > as_of
+            canary.handed.is_empty() && self.standing.axis().of(&canary.intended) > as_of
         });
         if canary.withdrawn || ahead {
             return;
@@ -545,29 +559,4 @@ impl<'a> Places<'a> {
         let (run, routes) = self.runs.get(&canary.run)?;
         Some((run, *routes.get(canary.route as usize)?))
     }
-}
-
-/// The instant at which a row's fact became known.
-fn row_stamp(row: &Row) -> Option<&Stamp> {
-    Some(match row {
-        Row::Opened(r) => &r.at,
-        Row::Run(r) => &r.at,
-        // An intent is committed ahead of its instant: it is known as soon as it is written.
-        Row::Intent(_) => return None,
-        Row::Receipt(r) => match &r.result {
-            EventResult::Accepted { at: Some(at), .. } => at,
-            _ => &r.submitted_at,
-        },
-        Row::Withdrawn(r) => &r.at,
-        Row::Sighting(r) => &r.observed,
-        Row::Look(r) => &r.to,
-        Row::Blind(r) => r.to.as_ref().unwrap_or(&r.from),
-        Row::Proven(r) => &r.at,
-        Row::Stray(r) => &r.at,
-        Row::Control(r) => &r.at,
-        Row::Clock(r) => &r.at,
-        Row::Verify(r) => &r.at,
-        Row::Ended(r) => &r.at,
-        Row::Claim(r) => &r.at,
-    })
 }

@@ -23,11 +23,11 @@
 //! Not promised: that an outcome never changes. `Missed`, `Indeterminate` and `Pending` are
 //! provisional until the horizon.
 
-mod axis;
 mod coverage;
 mod dated;
 mod decide;
 mod fold;
+mod known;
 mod lean;
 mod replays;
 #[cfg(test)]
@@ -36,6 +36,8 @@ mod tests;
 pub use coverage::{BlindSpan, Coverage};
 pub use fold::Fold;
 pub use lean::Name;
+
+pub use crate::ledger::AxisNs;
 
 use std::collections::BTreeMap;
 
@@ -46,9 +48,6 @@ use crate::ledger::{
     ClaimRow, ClockStep, Control, ExpectationPlan, RoutePlan, RunStarted, Stage, StrayClass,
 };
 use crate::ledger::{Opened, WatcherPlan};
-
-/// Nanoseconds on the common axis (wall time of the boot's first stamp plus boot time).
-pub type AxisNs = i64;
 
 /// A time to detect with both its bounds, nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]

@@ -1,9 +1,10 @@
 //! The whole story of one canary: planned, sent, seen, decided, and where it stopped.
 //!
-//! [`tell`] reads the canary's own rows by point look-ups and takes the outcomes from a [`Fold`] over
-//! the whole ledger, because whether a watcher was blind is not written in a canary's rows. For one
-//! that was last seen `ingested` the stored document is compared with what was sent, and the
-//! recipe's rules are rehearsed on it ([`Indexed`]).
+//! [`tell`] reads the canary's own rows by point look-ups and takes the outcomes from a [`Fold`], because
+//! whether a watcher was blind is not written in a canary's rows. [`fold`] makes one from what the
+//! outcome of one canary rests on; a fold over the whole ledger gives the same story. For a canary that
+//! was last seen `ingested` the stored document is compared with what was sent, and the recipe's rules
+//! are rehearsed on it ([`Indexed`]).
 //!
 //! Invariants: the same ledger, cut and recipes give the same story; no clock is read here. Times
 //! are relative to the submission of the first event.
@@ -12,17 +13,20 @@
 
 mod indexed;
 mod origin;
+#[cfg(test)]
+mod tests;
 
 pub use indexed::{DocumentGap, Indexed};
 pub use origin::{Origin, RECIPE_CHANGED};
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::token::{Carrier, KeyRing, TokenId};
 use serde::Serialize;
 
-use super::outcome::{Assessment, CanaryView, Delivery, Fold, StageTime, Verdict};
+use super::outcome::{Assessment, AxisNs, CanaryView, Delivery, Fold, StageTime, Verdict};
 use crate::ledger::{EventResult, LedgerError, Reader, Stage, StrayClass};
 use crate::report;
 
@@ -31,7 +35,7 @@ use crate::report;
 pub struct Sources<'a> {
     /// The ledger.
     pub reader: &'a Reader,
-    /// All its rows, or those up to a cut.
+    /// Its rows, or those up to a cut: all of them, or those that [`fold`] takes.
     pub fold: &'a Fold,
     /// The recipes as they are now.
     pub catalogue: &'a Catalogue,
@@ -145,6 +149,27 @@ pub struct Story {
     pub indexed: Option<Indexed>,
     /// Where it stopped and why, in words; may hold foreign text.
     pub conclusion: Vec<String>,
+}
+
+/// Folds what the outcome of one canary rests on, and of the others nothing. At a cut before the last
+/// row all rows are read, though no other canary is kept.
+pub fn fold(
+    reader: &Reader,
+    canary: TokenId,
+    as_of_ns: Option<AxisNs>,
+) -> Result<Fold, LedgerError> {
+    if let Some(excerpt) = reader.excerpt()?
+        && let Some(mut fold) = Fold::standing_at(excerpt.standing(), as_of_ns, canary)
+    {
+        excerpt.rows(canary, |row| fold.apply(&row))?;
+        return Ok(fold);
+    }
+    let mut fold = Fold::of_one(as_of_ns, canary);
+    reader.rows(|_, row| {
+        fold.apply(&row);
+        ControlFlow::Continue(())
+    })?;
+    Ok(fold)
 }
 
 /// Tells a canary's story; `None` when the ledger does not hold it.

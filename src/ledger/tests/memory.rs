@@ -160,6 +160,14 @@ impl Store for MemoryStore {
         self.now.head.unwrap_or(Head::empty(1))
     }
 
+    fn standing(&self) -> Standing {
+        let mut standing = Standing::default();
+        for (pos, row) in (1..).zip(&self.now.rows) {
+            standing.append(pos, row);
+        }
+        standing
+    }
+
     fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {
         let with = |intent: &Intent| Unfinished {
             intent: intent.clone(),
@@ -223,6 +231,28 @@ fn withdrawn(run: u32, slot_from: u32, canary: Option<TokenId>) -> Row {
     Row::Withdrawn(Withdrawn { at: stamp(), run, route: 0, slot_from, slots: 2, canary, reason })
 }
 
+/// Several boots, whose wall clocks do not agree.
+fn moment(boot: u64, second: i64) -> Stamp {
+    let ns = second * 1_000_000_000;
+    Stamp {
+        wall_ns: stamp().wall_ns + ns * boot as i64,
+        boot_ns: stamp().boot_ns.saturating_add_signed(ns),
+        boot: BootId(boot),
+    }
+}
+
+fn look(boot: u64, second: i64) -> Row {
+    Row::Look(Look {
+        watcher: "alerts".to_owned(),
+        from: moment(boot / 2, second - 2),
+        to: moment(boot, second),
+        complete: true,
+        unbroken: false,
+        position: String::new(),
+        records: 1,
+    })
+}
+
 fn calls() -> impl Strategy<Value = Call> {
     let (serial, event, run) = (0..5u32, 0..3u32, 1..3u32);
     let rows =
@@ -234,6 +264,15 @@ fn calls() -> impl Strategy<Value = Call> {
                 |(run, serial, named)| withdrawn(run, serial, named.then(|| canary(serial)))
             ),
             run.clone().prop_map(numbered_run),
+            (0..4u64, 0..9i64).prop_map(|(boot, second)| look(boot, second)),
+            (serial.clone(), 0..4u64, 0..9i64, any::<bool>()).prop_map(
+                |(serial, boot, second, retrospective)| Row::Sighting(SightingRow {
+                    observed: moment(boot, second),
+                    not_before: Some(moment(boot / 2, second - 1)),
+                    retrospective,
+                    ..sighting(serial, "c")
+                })
+            ),
             run.clone().prop_map(|run| {
                 Row::Ended(Ended { at: stamp(), run, reason: "stopped".to_owned() })
             }),
@@ -261,7 +300,8 @@ fn answers(store: &dyn Store) -> String {
     let canaries: String = (0..5).map(of).collect();
     let runs: Vec<_> = (0..4).map(|run| store.run_row(run).unwrap()).collect();
     let (unfinished, open) = (store.unfinished().unwrap(), store.open_runs().unwrap());
-    format!("{:?}\n{canaries}{runs:?}\n{unfinished:?}\n{open:?}", store.head())
+    let (head, standing) = (store.head(), store.standing());
+    format!("{head:?}\n{canaries}{runs:?}\n{unfinished:?}\n{open:?}\n{standing:?}")
 }
 
 /// Makes the call; what it answered, or that it was refused. A refusal ends the transaction, as the

@@ -1,9 +1,10 @@
 //! Tests of the ledger as a whole; the store's contract is in `contract`, a second
-//! store that shows it in `memory`, damage in `damage`.
+//! store that shows it in `memory`, damage in `damage`, what is kept beside the rows in `standing`.
 
 mod contract;
 mod damage;
 mod memory;
+mod standing;
 
 use std::ops::ControlFlow;
 use std::path::Path;

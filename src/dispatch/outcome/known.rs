@@ -1,0 +1,27 @@
+//! When the ledger knew each row.
+
+use std::collections::HashMap;
+
+use dwell_injectors::stamp::{BootId, Stamp};
+
+use super::AxisNs;
+
+/// When the ledger knew each row: a row is dated by its fact, which may lie well before its commit (a
+/// hand-over that timed out, a span of blindness that has no end yet). So it is known no earlier than
+/// any row that was committed before it in the same boot, and what is appended later is never seen at
+/// an earlier cut.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    by_boot: HashMap<BootId, AxisNs>,
+    latest: Option<AxisNs>,
+}
+
+impl Known {
+    pub(super) fn row(&mut self, stamp: Option<&Stamp>, at: AxisNs) -> AxisNs {
+        let Some(stamp) = stamp else { return self.latest.unwrap_or(at) };
+        let latest = self.by_boot.entry(stamp.boot).or_insert(at);
+        *latest = (*latest).max(at);
+        self.latest = Some(*latest);
+        *latest
+    }
+}

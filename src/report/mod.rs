@@ -20,6 +20,7 @@ pub mod model;
 mod notes;
 mod numbers;
 mod rows;
+mod sample;
 mod schedule;
 mod share;
 mod tabular;

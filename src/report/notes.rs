@@ -1,6 +1,7 @@
 //! What must be known beside an expectation's numbers, in words that every format prints.
 
 use super::model::*;
+use super::sample::how;
 use super::text::{limits, quantile};
 use super::words::{duration, percent};
 
@@ -100,14 +101,7 @@ fn cells(ttd: &TtdReport) -> String {
         .collect();
     let mut words = "polled coarsely: Turnbull's estimate, interval-censored".to_owned();
     if !parts.is_empty() {
-        let how = match (ttd.blocks.resamples, &ttd.blocks.not_computed) {
-            (0, _) => {
-                "from the lower log-log limit on lower ends to the upper one on upper ends, each \
-                 canary taken as independent"
-            }
-            (_, Some(_)) => "by bootstrap of canaries, approximate",
-            (_, None) => "by bootstrap of blocks of submission time, approximate",
-        };
+        let how = how(ttd.blocks.resamples, ttd.blocks.not_computed.is_none());
         words.push_str(&format!(
             "; intervals {how}; what the polls leave open of the estimates: {}",
             parts.join(", ")

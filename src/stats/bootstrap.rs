@@ -137,13 +137,27 @@ pub fn for_each_resample(
     }
 }
 
-/// What to compute of a Kaplan-Meier curve.
+/// What to compute of a Kaplan-Meier curve or of Turnbull's estimate.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Statistic {
     /// Time by which this share is detected; infinite where it is not reached.
     Quantile(f64),
     /// Mean time up to that time, nanoseconds.
     RestrictedMean(u64),
+}
+
+impl Statistic {
+    /// Both ends of what Turnbull's estimate says, nanoseconds: within a cell nothing is known.
+    pub fn ends(self, estimate: &Turnbull) -> (f64, f64) {
+        match self {
+            Statistic::RestrictedMean(tau_ns) => estimate.restricted_mean_bounds(tau_ns),
+            Statistic::Quantile(p) => {
+                let (lower, upper) = estimate.quantile_bounds(p);
+                let time = |end: Reach| end.ns().map_or(f64::INFINITY, |ns| ns as f64);
+                (time(lower), time(upper))
+            }
+        }
+    }
 }
 
 /// Percentile intervals of several statistics of a Kaplan-Meier curve, from the same resamples.
@@ -185,47 +199,48 @@ const TURNBULL_WORK: u64 = 24;
 /// More observations than this carry no bootstrap of Turnbull's estimate: it would take too long.
 pub const MOST_RESAMPLED: u64 = WORK / (TURNBULL_WORK * FEWEST as u64);
 
-/// Percentile intervals of quantiles of Turnbull's estimate: `(p, true)` asks for the left end
-/// of the quantile's cell, `(p, false)` for its right end.
-pub fn turnbull_intervals(
-    observations: &[Interval],
-    blocks: &Blocks,
-    plan: (u64, f64),
-    quantiles: &[(f64, bool)],
-) -> Vec<Option<Limits>> {
-    turnbull_statistics(observations, blocks, plan, quantiles, |estimate, (p, left)| {
-        let (lower, upper) = estimate.quantile_bounds(*p);
-        let reach = if *left { lower } else { upper };
-        reach.ns().map_or(f64::INFINITY, |ns| ns as f64)
-    })
+/// How many resamples of Turnbull's estimate of so many observations are worth it.
+pub fn affordable_turnbull(observations: usize) -> Option<u32> {
+    affordable(observations.saturating_mul(TURNBULL_WORK as usize))
 }
 
-/// Percentile intervals of what is asked of Turnbull's estimate, from the same resamples.
+/// Draws so many resamples and hands over Turnbull's estimate of each, as near as its noise allows.
 ///
 /// Each resample has its own innermost cells: those of all observations are narrower, and would promise
 /// too much.
-pub fn turnbull_statistics<T>(
+pub fn for_each_turnbull(
     observations: &[Interval],
     blocks: &Blocks,
-    (seed, confidence): (u64, f64),
-    asked: &[T],
-    statistic: impl Fn(&Turnbull, &T) -> f64,
-) -> Vec<Option<Limits>> {
-    let work = TURNBULL_WORK as usize * observations.len();
-    let (Some(tally), Some(resamples)) = (Tally::new(blocks, confidence), affordable(work)) else {
-        return vec![None; asked.len()];
-    };
-    let mut tallies = vec![tally; asked.len()];
+    (resamples, seed): (u32, u64),
+    mut take: impl FnMut(&Turnbull),
+) {
     let mut drawn = Vec::new();
     for_each_resample(blocks, resamples, seed, |indices| {
         drawn.clear();
         drawn.extend(indices.iter().filter_map(|index| observations.get(*index)).copied());
-        let estimate = Turnbull::fit_roughly(&drawn);
-        for (tally, asked) in tallies.iter_mut().zip(asked) {
-            tally.add(Some(statistic(&estimate, asked)));
+        take(&Turnbull::fit_roughly(&drawn));
+    });
+}
+
+/// Percentile intervals of what is asked of Turnbull's estimate, from the same resamples: one of the
+/// lower end of what it says ([`Statistic::ends`]), and one of the upper end. `None` with fewer than two
+/// blocks; [`affordable_turnbull`] says how many resamples are worth it.
+pub fn turnbull_intervals(
+    observations: &[Interval],
+    blocks: &Blocks,
+    (resamples, seed, confidence): (u32, u64, f64),
+    asked: &[Statistic],
+) -> Option<Vec<(Limits, Limits)>> {
+    let tally = Tally::new(blocks, confidence)?;
+    let mut tallies = vec![(tally.clone(), tally); asked.len()];
+    for_each_turnbull(observations, blocks, (resamples, seed), |estimate| {
+        for ((low, high), asked) in tallies.iter_mut().zip(asked) {
+            let (lower, upper) = asked.ends(estimate);
+            low.add(Some(lower));
+            high.add(Some(upper));
         }
     });
-    tallies.into_iter().map(Tally::limits).collect()
+    tallies.into_iter().map(|(low, high)| Some((low.limits()?, high.limits()?))).collect()
 }
 
 /// Observations by rank of their time, per block: twice the rank, plus one for an event.

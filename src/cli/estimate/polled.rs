@@ -10,7 +10,9 @@ use serde::Serialize;
 use super::answer::{QUANTILES, needs_more};
 use super::data::Data;
 use super::ticks::Ticks;
-use crate::stats::bootstrap::{self, Blocks, MOST_RESAMPLED, turnbull_statistics};
+use crate::stats::bootstrap::{
+    self, Blocks, MOST_RESAMPLED, Statistic, affordable_turnbull, turnbull_intervals,
+};
 use crate::stats::intervals::{Interval, Turnbull};
 
 /// Seed of the resamples.
@@ -85,38 +87,12 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn new(pair: &[Option<bootstrap::Limits>], ticks: Ticks) -> Option<Limits> {
-        let [Some(low), Some(high)] = pair else { return None };
+    fn new((low, high): &(bootstrap::Limits, bootstrap::Limits), ticks: Ticks) -> Limits {
         let end = |time: f64| Some(time).filter(|time| time.is_finite());
         let (lower, upper) = (end(low.lower), end(high.upper));
         let ns = |end: Option<f64>| end.map(|time| ticks.part_ns(time));
         let unit = |end: Option<f64>| end.map(|time| ticks.in_unit(time));
-        Some(Limits {
-            lower_ns: ns(lower),
-            lower: unit(lower),
-            upper_ns: ns(upper),
-            upper: unit(upper),
-        })
-    }
-}
-
-/// One end of what is printed.
-#[derive(Clone, Copy)]
-enum End {
-    Quantile(f64),
-    Mean(u64),
-}
-
-fn ends(estimate: &Turnbull, end: End) -> (f64, f64) {
-    match end {
-        End::Mean(tau) => estimate.restricted_mean_bounds(tau),
-        End::Quantile(p) => {
-            let (after, by) = estimate.quantile_bounds(p);
-            let time = |at: crate::stats::survival::Reach| {
-                at.ns().map_or(f64::INFINITY, |time| time as f64)
-            };
-            (time(after), time(by))
-        }
+        Limits { lower_ns: ns(lower), lower: unit(lower), upper_ns: ns(upper), upper: unit(upper) }
     }
 }
 
@@ -124,16 +100,13 @@ fn ends(estimate: &Turnbull, end: End) -> (f64, f64) {
 pub(super) fn estimate(intervals: &[Interval], confidence: f64, data: &Data) -> Polled {
     let (n, ticks) = (intervals.len() as u64, data.ticks);
     let fit = Turnbull::fit(intervals);
-    let wanted = QUANTILES.map(End::Quantile).into_iter().chain(data.tau.map(End::Mean));
-    let asked: Vec<(End, bool)> = wanted.flat_map(|end| [(end, true), (end, false)]).collect();
+    let mean = data.tau.map(Statistic::RestrictedMean);
+    let asked: Vec<Statistic> =
+        QUANTILES.map(Statistic::Quantile).into_iter().chain(mean).collect();
     let blocks = Blocks::single(intervals.len());
-    let statistic = |estimate: &Turnbull, (end, low): &(End, bool)| {
-        let (lower, upper) = ends(estimate, *end);
-        if *low { lower } else { upper }
-    };
-    let found = turnbull_statistics(intervals, &blocks, (SEED, confidence), &asked, statistic);
-    let limits: Vec<Option<Limits>> =
-        found.chunks(2).map(|pair| Limits::new(pair, ticks)).collect();
+    let found = affordable_turnbull(intervals.len())
+        .and_then(|some| turnbull_intervals(intervals, &blocks, (some, SEED, confidence), &asked));
+    let of = |index: usize| Some(Limits::new(found.as_ref()?.get(index)?, ticks));
     let mass = |(interval, mass): &(Interval, f64)| Mass {
         lower_ns: ticks.ns(interval.lower_ns),
         lower: ticks.in_unit(interval.lower_ns as f64),
@@ -141,10 +114,9 @@ pub(super) fn estimate(intervals: &[Interval], confidence: f64, data: &Data) -> 
         upper: interval.upper_ns.map(|time| ticks.in_unit(time as f64)),
         mass: *mass,
     };
-    let cells =
-        QUANTILES.iter().zip(&limits).map(|(p, limits)| cell(&fit, *p, *limits, (n, ticks)));
-    let mean = |tau: u64| means(&fit, tau, limits.last().copied().flatten(), ticks);
-    let resamples = found.iter().flatten().map(|limits| limits.used).max();
+    let cells = QUANTILES.iter().enumerate().map(|(at, p)| cell(&fit, *p, of(at), (n, ticks)));
+    let mean = |tau: u64| means(&fit, tau, of(QUANTILES.len()), ticks);
+    let resamples = found.iter().flatten().map(|(low, _)| low.used).max();
     Polled {
         log_likelihood: fit.log_likelihood(),
         converged: fit.converged(),

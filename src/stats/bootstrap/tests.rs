@@ -97,8 +97,8 @@ fn the_restricted_mean_agrees_with_greenwood_where_canaries_are_independent() {
 fn a_polled_median_is_covered_by_its_bootstrap() {
     let data = crate::stats::intervals::tests_polled(300);
     let blocks = Blocks::single(300);
-    let found = turnbull_intervals(&data, &blocks, (1, 0.95), &[(0.5, true), (0.5, false)]);
-    let (left, right) = (found[0].unwrap(), found[1].unwrap());
+    let found = turnbull_intervals(&data, &blocks, (1_000, 1, 0.95), &[Statistic::Quantile(0.5)]);
+    let (left, right) = found.unwrap()[0];
     assert!(left.lower < 107e9 && 107e9 < right.upper, "{left:?} {right:?}");
     assert!(left.lower <= right.lower && left.upper <= right.upper);
     assert!(right.upper - left.lower < 60e9, "{left:?} {right:?}");
@@ -111,13 +111,10 @@ fn a_common_instant_of_all_intervals_is_not_taken_for_certainty() {
     // estimate stands alone. Resamples without the narrowest ones know less.
     let intervals: Vec<Interval> =
         (0..40u64).map(|i| Interval { lower_ns: i * 20, upper_ns: Some(900 + i * 20) }).collect();
-    let found = turnbull_intervals(
-        &intervals,
-        &Blocks::single(40),
-        (1, 0.95),
-        &[(0.5, true), (0.5, false)],
-    );
-    let (left, right) = (found[0].unwrap(), found[1].unwrap());
+    let blocks = Blocks::single(40);
+    let found =
+        turnbull_intervals(&intervals, &blocks, (1_000, 1, 0.95), &[Statistic::Quantile(0.5)]);
+    let (left, right) = found.unwrap()[0];
     assert!(left.lower < 780.0 && right.upper > 900.0, "{left:?} {right:?}");
 }
 

@@ -66,6 +66,20 @@ fn a_quantile_is_the_cell_that_holds_it() {
 }
 
 #[test]
+fn the_restricted_mean_is_the_area_under_both_edges_of_the_rational_masses() {
+    let estimate = Turnbull::fit(&golden());
+    // At left ends (0 · 7 + 3 · 8 + 7 · 12 + 10 · 8) / 35, at right ends (2 · 7 + 4 · 8 + 8 · 12 + 10 · 8) / 35.
+    let (low, high) = estimate.restricted_mean_bounds(10 * S);
+    let seconds = [low, high].map(|ns| ns / S as f64);
+    assert!((seconds[0] - 188.0 / 35.0).abs() < 1e-7, "{seconds:?}");
+    assert!((seconds[1] - 222.0 / 35.0).abs() < 1e-7, "{seconds:?}");
+    // A limit within the cell (3, 4]: its right end counts as the limit.
+    let (low, high) = estimate.restricted_mean_bounds(7 * S / 2);
+    assert!((low / S as f64 - (24.0 + 3.5 * 20.0) / 35.0).abs() < 1e-7, "{low}");
+    assert!((high / S as f64 - (14.0 + 3.5 * 28.0) / 35.0).abs() < 1e-7, "{high}");
+}
+
+#[test]
 fn nothing_one_and_only_unseen_ones_are_no_numbers() {
     assert_eq!(Turnbull::fit(&[]).quantile(0.5), Reach::NotReached);
     let unseen = Turnbull::fit(&rows(&[(3, None), (5, None)]));

@@ -1,0 +1,221 @@
+//! Which estimate the times of one expectation get: one rule.
+//!
+//! - Times that our own clock stamped as they came: Kaplan-Meier.
+//! - Polled times whose intervals are at most 5 % of the median wide: Kaplan-Meier on the upper ends,
+//!   labelled an upper bound. That errs on the safe side of an objective.
+//! - Coarser polled times: Turnbull's estimate on the intervals themselves. Never the middle of an
+//!   interval. Of more canaries than a report can estimate so, the upper ends again, and it is said.
+//!
+//! A polled time that the alert's own creation time decides (see `dispatch::outcome`) has the narrow
+//! interval of that, and the label says how many have.
+//!
+//! Limits of Turnbull's estimate come from a bootstrap and are approximate; of more canaries than a report
+//! can resample, from the lower limit on the lower ends to the upper limit on the upper ends.
+//!
+//! The same canaries get the same estimate and the same limits wherever they are shown.
+
+use super::blocks::FEWEST;
+use super::expectation::observation;
+use super::model::{CurvePoint, Method};
+use super::times::Decided;
+use crate::dispatch::outcome::Dated;
+use crate::stats::bootstrap::{Blocks, Statistic, turnbull_intervals};
+use crate::stats::intervals::{Interval, Turnbull};
+use crate::stats::survival::{Band, Curve, Observation};
+use crate::stats::z_two_sided;
+
+/// Polling is told apart from push where its intervals are wider than this share of the median.
+const COARSE: f64 = 0.05;
+/// Fixed, so that the same rows give the same report.
+pub(super) const SEED: u64 = 1;
+/// Largest number of observations for which coarse polled times are estimated by Turnbull.
+const TURNBULL_MOST: usize = 50_000;
+
+/// Why upper ends stand where Turnbull's estimate should.
+const TOO_MANY: &str = "; too many canaries for Turnbull's estimate in a report";
+const NOT_REACHED: &str = "; Turnbull's estimate was not reached";
+
+/// What enters: one line per canary of proven delivery.
+#[derive(Default)]
+pub(super) struct Sample {
+    /// Times at their upper ends.
+    pub observations: Vec<Observation>,
+    /// The same, with what the polls leave open.
+    pub intervals: Vec<Interval>,
+    /// Submission, nanoseconds.
+    pub submitted: Vec<i64>,
+    /// Of the polled detections, ascending.
+    widths: Vec<u64>,
+    /// Of these, whose times are the records' own.
+    dated: usize,
+}
+
+/// The estimate that a sample gets.
+pub(super) struct Fit {
+    /// Kaplan-Meier on the upper ends, whatever the method.
+    pub upper: Curve,
+    /// In its place, where the method says so.
+    pub turnbull: Option<Turnbull>,
+    /// Which of the two.
+    pub method: Method,
+    /// What the numbers are.
+    pub label: String,
+}
+
+/// Limits of what Turnbull's estimate says.
+pub(super) struct Ranges {
+    /// Per statistic: from the lower limit of its lower end to the upper limit of its upper end, in
+    /// nanoseconds; infinite where not reached.
+    pub limits: Vec<(f64, f64)>,
+    /// Resamples; 0 where a report cannot carry enough of them.
+    pub resamples: u32,
+}
+
+/// Where limits of Turnbull's estimate come from.
+pub(super) fn how(resamples: u32, in_blocks: bool) -> &'static str {
+    match (resamples, in_blocks) {
+        (0, _) => {
+            "from the lower log-log limit on lower ends to the upper one on upper ends, each canary taken \
+             as independent"
+        }
+        (_, false) => "by bootstrap of canaries, approximate",
+        (_, true) => "by bootstrap of blocks of submission time, approximate",
+    }
+}
+
+impl Sample {
+    pub fn new(decided: &[Decided<'_>]) -> Sample {
+        let mut sample = Sample::default();
+        for (canary, verdict) in decided {
+            let Some(observation) = observation(canary, verdict) else { continue };
+            let interval = match verdict.ttd {
+                Some(ttd) => Interval { lower_ns: ttd.lower_ns, upper_ns: Some(ttd.upper_ns) },
+                None => Interval { lower_ns: observation.time_ns, upper_ns: None },
+            };
+            if let (Some(ttd), true) = (verdict.ttd, verdict.polled) {
+                sample.widths.push(ttd.upper_ns.saturating_sub(ttd.lower_ns));
+            }
+            sample.dated += usize::from(verdict.polled && verdict.dated == Dated::ByRecord);
+            sample.observations.push(observation);
+            sample.intervals.push(interval);
+            sample.submitted.push(canary.submitted);
+        }
+        sample.widths.sort_unstable();
+        sample
+    }
+
+    /// Whose times these are, where a poll found them.
+    fn whose(&self) -> String {
+        match (self.dated, self.widths.len()) {
+            (0, _) => "polled".to_owned(),
+            (dated, polled) => format!("polled, {dated} of {polled} by the alert's own time"),
+        }
+    }
+
+    /// The estimate, by the one rule.
+    pub fn fit(&self) -> Fit {
+        let upper = Curve::fit(&self.observations);
+        let Some(width) = self.widths.get(self.widths.len() / 2) else {
+            let (method, label) = (Method::KaplanMeier, "time to detect".to_owned());
+            return Fit { upper, turnbull: None, method, label };
+        };
+        let coarse = *width as f64 > COARSE * median(&upper) as f64;
+        let n = self.intervals.len();
+        let estimate = (coarse && (2..=TURNBULL_MOST).contains(&n))
+            .then(|| Turnbull::fit(&self.intervals))
+            .filter(Turnbull::converged);
+        if estimate.is_some() {
+            let label = format!("time to detect ({}, Turnbull)", self.whose());
+            return Fit { upper, turnbull: estimate, method: Method::Turnbull, label };
+        }
+        match coarse {
+            true if n > TURNBULL_MOST => self.upper_ends(upper, TOO_MANY),
+            true => self.upper_ends(upper, NOT_REACHED),
+            false => self.upper_ends(upper, ""),
+        }
+    }
+
+    fn upper_ends(&self, upper: Curve, why: &str) -> Fit {
+        let label = format!("upper bound on the time to detect ({}){why}", self.whose());
+        Fit { upper, turnbull: None, method: Method::KaplanMeierUpperEnds, label }
+    }
+
+    /// Times at their lower ends.
+    pub fn lower_ends(&self) -> Vec<Observation> {
+        let lower = |i: &Interval| Observation { time_ns: i.lower_ns, event: i.upper_ns.is_some() };
+        self.intervals.iter().map(lower).collect()
+    }
+
+    /// Limits of Turnbull's estimate: by blocks where there are enough of them, else by canaries; by so
+    /// many resamples, where that many are worth it.
+    pub fn ranges(
+        &self,
+        upper: &Curve,
+        blocks: Option<&Blocks>,
+        (resamples, confidence): (Option<u32>, f64),
+        asked: &[Statistic],
+    ) -> Ranges {
+        let blocks = blocks.filter(|blocks| blocks.len() >= FEWEST);
+        let single = Blocks::single(self.intervals.len());
+        let draw = |resamples| {
+            let plan = (resamples, SEED, confidence);
+            turnbull_intervals(&self.intervals, blocks.unwrap_or(&single), plan, asked)
+        };
+        match resamples.and_then(draw) {
+            Some(found) => Ranges {
+                resamples: found.iter().map(|(low, _)| low.used).max().unwrap_or(0),
+                limits: found.iter().map(|(low, high)| (low.lower, high.upper)).collect(),
+            },
+            None => Ranges { limits: self.between_ends(upper, confidence, asked), resamples: 0 },
+        }
+    }
+
+    /// Whatever the polls left open, the time lies between the ends: so do the limits on it lie between
+    /// those on the lower ends and those on the upper ends.
+    fn between_ends(&self, upper: &Curve, confidence: f64, asked: &[Statistic]) -> Vec<(f64, f64)> {
+        let lower = Curve::fit(&self.lower_ends());
+        let z = z_two_sided(confidence);
+        let limits = |curve: &Curve, statistic: &Statistic| match statistic {
+            Statistic::Quantile(p) => {
+                let found = curve.quantile(*p, Band::LogLog, confidence);
+                let time = |end: Option<u64>| end.map_or(f64::INFINITY, |ns| ns as f64);
+                (time(found.lower.ns()), time(found.upper.ns()))
+            }
+            Statistic::RestrictedMean(tau_ns) => {
+                let (mean, se) = curve.restricted_mean(*tau_ns);
+                ((mean - z * se).max(0.0), mean + z * se)
+            }
+        };
+        asked.iter().map(|s| (limits(&lower, s).0, limits(upper, s).1)).collect()
+    }
+}
+
+/// The median time of all, or of the detected ones where fewer than half are.
+fn median(curve: &Curve) -> u64 {
+    let all = curve.quantile(0.5, Band::LogLog, 0.95).estimate.ns();
+    let detected = || curve.steps().get(curve.steps().len() / 2).map_or(0, |s| s.time_ns);
+    all.unwrap_or_else(detected)
+}
+
+/// Both edges of Turnbull's curve: inside a cell the data do not say where it falls.
+pub(super) fn edges(estimate: &Turnbull) -> Vec<CurvePoint> {
+    let mut points = Vec::new();
+    let mut before = 1.0f64;
+    for (cell, mass) in estimate.masses() {
+        let Some(upper_ns) = cell.upper_ns else { continue };
+        let after = (before - mass).max(0.0);
+        let point = |time_ns, undetected| CurvePoint {
+            time_ns,
+            undetected,
+            lower: Some(after),
+            upper: Some(undetected),
+        };
+        // A logarithmic axis has no place for submission itself.
+        if cell.lower_ns < upper_ns && cell.lower_ns > 0 {
+            points.push(point(cell.lower_ns, before));
+        }
+        points.push(point(upper_ns, after));
+        before = after;
+    }
+    points
+}

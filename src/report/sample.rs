@@ -1,4 +1,4 @@
-//! Which estimate the times of one expectation get: one rule.
+//! Which estimate the times of one expectation get: one rule, for the report, `compare` and the trend.
 //!
 //! - Times that our own clock stamped as they came: Kaplan-Meier.
 //! - Polled times whose intervals are at most 5 % of the median wide: Kaplan-Meier on the upper ends,
@@ -30,6 +30,8 @@ const COARSE: f64 = 0.05;
 pub(super) const SEED: u64 = 1;
 /// Largest number of observations for which coarse polled times are estimated by Turnbull.
 const TURNBULL_MOST: usize = 50_000;
+/// Two sides were polled differently where the intervals of one are longer by this factor.
+const APART: f64 = 1.5;
 
 /// Why upper ends stand where Turnbull's estimate should.
 const TOO_MANY: &str = "; too many canaries for Turnbull's estimate in a report";
@@ -69,6 +71,8 @@ pub(super) struct Ranges {
     pub limits: Vec<(f64, f64)>,
     /// Resamples; 0 where a report cannot carry enough of them.
     pub resamples: u32,
+    /// Blocks of submission time were drawn, not canaries.
+    pub in_blocks: bool,
 }
 
 /// Where limits of Turnbull's estimate come from.
@@ -112,32 +116,53 @@ impl Sample {
         }
     }
 
+    /// True where any detection was polled.
+    pub fn polled(&self) -> bool {
+        !self.widths.is_empty()
+    }
+
     /// The estimate, by the one rule.
     pub fn fit(&self) -> Fit {
         let upper = Curve::fit(&self.observations);
         let Some(width) = self.widths.get(self.widths.len() / 2) else {
-            let (method, label) = (Method::KaplanMeier, "time to detect".to_owned());
-            return Fit { upper, turnbull: None, method, label };
+            return self.by_curve(upper, Method::KaplanMeier, "");
         };
         let coarse = *width as f64 > COARSE * median(&upper) as f64;
-        let n = self.intervals.len();
-        let estimate = (coarse && (2..=TURNBULL_MOST).contains(&n))
-            .then(|| Turnbull::fit(&self.intervals))
-            .filter(Turnbull::converged);
-        if estimate.is_some() {
-            let label = format!("time to detect ({}, Turnbull)", self.whose());
-            return Fit { upper, turnbull: estimate, method: Method::Turnbull, label };
-        }
-        match coarse {
-            true if n > TURNBULL_MOST => self.upper_ends(upper, TOO_MANY),
-            true => self.upper_ends(upper, NOT_REACHED),
-            false => self.upper_ends(upper, ""),
+        match (coarse, self.intervals.len()) {
+            (false, _) => self.by_curve(upper, Method::KaplanMeierUpperEnds, ""),
+            (true, n) if n > TURNBULL_MOST => {
+                self.by_curve(upper, Method::KaplanMeierUpperEnds, TOO_MANY)
+            }
+            // One canary is no distribution.
+            (true, ..2) => self.by_curve(upper, Method::KaplanMeierUpperEnds, NOT_REACHED),
+            (true, _) => self.by_turnbull(upper),
         }
     }
 
-    fn upper_ends(&self, upper: Curve, why: &str) -> Fit {
-        let label = format!("upper bound on the time to detect ({}){why}", self.whose());
-        Fit { upper, turnbull: None, method: Method::KaplanMeierUpperEnds, label }
+    /// The estimate of a part of another sample, by that one's method: lines of one table are alike.
+    pub fn fit_like(&self, whole: &Fit) -> Fit {
+        let upper = Curve::fit(&self.observations);
+        match &whole.turnbull {
+            Some(_) => self.by_turnbull(upper),
+            None => Fit { upper, turnbull: None, method: whole.method, label: whole.label.clone() },
+        }
+    }
+
+    fn by_turnbull(&self, upper: Curve) -> Fit {
+        let estimate = Turnbull::fit(&self.intervals);
+        if !estimate.converged() {
+            return self.by_curve(upper, Method::KaplanMeierUpperEnds, NOT_REACHED);
+        }
+        let label = format!("time to detect ({}, Turnbull)", self.whose());
+        Fit { upper, turnbull: Some(estimate), method: Method::Turnbull, label }
+    }
+
+    fn by_curve(&self, upper: Curve, method: Method, why: &str) -> Fit {
+        let label = match method {
+            Method::KaplanMeier => "time to detect".to_owned(),
+            _ => format!("upper bound on the time to detect ({}){why}", self.whose()),
+        };
+        Fit { upper, turnbull: None, method, label }
     }
 
     /// Times at their lower ends.
@@ -165,8 +190,13 @@ impl Sample {
             Some(found) => Ranges {
                 resamples: found.iter().map(|(low, _)| low.used).max().unwrap_or(0),
                 limits: found.iter().map(|(low, high)| (low.lower, high.upper)).collect(),
+                in_blocks: blocks.is_some(),
             },
-            None => Ranges { limits: self.between_ends(upper, confidence, asked), resamples: 0 },
+            None => Ranges {
+                limits: self.between_ends(upper, confidence, asked),
+                resamples: 0,
+                in_blocks: false,
+            },
         }
     }
 
@@ -188,6 +218,24 @@ impl Sample {
         };
         asked.iter().map(|s| (limits(&lower, s).0, limits(upper, s).1)).collect()
     }
+
+    /// How closely times are known: nine of ten detections lie in intervals of at most this length, in
+    /// nanoseconds; what our own clock stamped counts as 0. `None` without a detection.
+    fn coarseness(&self) -> Option<u64> {
+        let events = self.observations.iter().filter(|o| o.event).count();
+        let rank = (events * 9).div_ceil(10).checked_sub(1)?;
+        let own = events.saturating_sub(self.widths.len());
+        Some(rank.checked_sub(own).and_then(|at| self.widths.get(at)).copied().unwrap_or(0))
+    }
+}
+
+/// How closely the times of both sides are known, nanoseconds, where that is clearly different: one less
+/// closely by half, and by more than what makes polling coarse. A test on the upper ends may then see that.
+pub(super) fn polled_apart(a: (&Sample, &Curve), b: (&Sample, &Curve)) -> Option<(u64, u64)> {
+    let (left, right) = (a.0.coarseness()?, b.0.coarseness()?);
+    let (narrow, wide) = (left.min(right) as f64, left.max(right) as f64);
+    let median = median(a.1).min(median(b.1)) as f64;
+    (wide > APART * narrow && wide - narrow > COARSE * median).then_some((left, right))
 }
 
 /// The median time of all, or of the detected ones where fewer than half are.

@@ -164,9 +164,12 @@ fn what_was_measured_differently_is_said_in_every_format() {
     for page in [&text, &junit, &html] {
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(page.contains("polled times enter with their upper ends"), "{page}");
+        assert!(page.contains("of B by Turnbull"), "{page}");
     }
     assert!(junit.contains("<testcase") && junit.contains("&lt;b&gt;ssh"), "{junit}");
-    assert_eq!(html.matches("<path").count(), 2, "both curves in one picture");
+    let lines = html.matches("stroke-width=\"2\"").count();
+    assert_eq!(lines, 2, "both curves in one picture");
+    assert_eq!(html.matches("fill-opacity").count(), 1, "and what the polls of B leave open");
     assert!(!html.contains("<b>ssh") && html.contains("default-src 'none'"));
     assert_eq!(html.matches('<').count(), html.matches('>').count());
     let file = folder.path().join("page.html");

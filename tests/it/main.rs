@@ -12,6 +12,7 @@ mod estimate;
 mod ledger;
 mod numbers;
 mod plan;
+mod polled;
 mod recipes;
 mod run;
 mod synthetic;

@@ -281,6 +281,12 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
     }))
 }
 
+/// The same canaries as polls at whole multiples of that many seconds see them: at the first one after.
+pub fn polled(canaries: Vec<Canary>, every_s: f64) -> Vec<Canary> {
+    let shown = |sent: f64, seen: f64| ((sent + seen) / every_s).ceil() * every_s - sent;
+    canaries.into_iter().map(|(sent, seen)| (sent, seen.map(|t| shown(sent, t)))).collect()
+}
+
 /// `n` canaries, one every 97 s, each seen five seconds after the next run of a rule that runs by the
 /// wall clock.
 pub fn scheduled(n: u32, period_s: f64) -> Vec<Canary> {

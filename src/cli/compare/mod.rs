@@ -8,7 +8,9 @@ use super::Global;
 use crate::config::{self, Span};
 use crate::exit::{Exit, Failure};
 use crate::report::Format;
-use crate::report::compare::{Every, Margins, compare, render, render_trend, trend};
+use crate::report::compare::{
+    Every, Margins, compare, render, render_trend, schema, trend, trend_schema,
+};
 use selection::Selection;
 
 pub(super) const AFTER: &str = "\
@@ -16,6 +18,10 @@ A and B each name [LEDGER#][CAMPAIGN][@FROM..TO][%KEY=VALUE]: a campaign (defaul
 submission (RFC 3339 or a date, UTC; either end may be left out), and runs by `run=3`, `config=DIGEST`,
 `recipe=DIGEST` (its first characters) or `rule=NAME` (runs that expect it, else the time in which it
 fired: misses in that time stay).
+
+Each side has the estimate that its report has: coarsely polled times are Turnbull's, and leave ranges.
+The log-rank test takes upper ends of polled times. Where A and B were polled at clearly different
+intervals it may see the polling and not the SIEM; the interval of the ratio then decides alone.
 
 Exit codes:
   0   B is no worse than A by more than the margins; with --trend: it did not become slower
@@ -62,10 +68,17 @@ pub struct Args {
     /// Ledger file instead of the configuration's.
     #[arg(long)]
     pub ledger: Option<PathBuf>,
+    /// Print the JSON schema of the result (with --trend: of a trend), and nothing else.
+    #[arg(long)]
+    pub schema: bool,
 }
 
 /// Runs `dwell compare`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    if args.schema {
+        let schema = if args.trend.is_some() { trend_schema() } else { schema() };
+        return super::put_json(&schema);
+    }
     check(&args)?;
     let format = if global.json { Format::Json } else { args.format };
     let width = super::report::width();

@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
-use super::model::{Comparison, Numbers, Pair};
-use super::text::{confidence, overall};
+use super::model::{Comparison, Numbers, Pair, Times};
+use super::text::{confidence, estimate, mean, of_lines, overall};
 use super::trend::Trend;
 use crate::report::escape::html as safe;
 use crate::report::html::STYLE;
-use crate::report::html::chart::{Axis, LEFT, grid, y};
+use crate::report::html::chart::{Axis, LEFT, band, grid, y};
+use crate::report::model::Method;
 use crate::report::words::duration;
 
 /// Colours of A and B: told apart by the colour-blind too, and B is dashed.
@@ -80,6 +81,9 @@ fn picture(body: &mut String, pair: &Pair) {
         safe(&pair.stage)
     );
     grid(body, &axis);
+    for (index, side) in sides.iter().enumerate().filter(|(_, s)| by_turnbull(&s.times)) {
+        body.push_str(&band(&side.curve, side.followed_ns, &axis, COLOURS[index]));
+    }
     for (index, side) in sides.iter().enumerate() {
         let dash = if index == 0 { "" } else { " stroke-dasharray=\"7 3\"" };
         let _ = write!(
@@ -93,17 +97,29 @@ fn picture(body: &mut String, pair: &Pair) {
     for (index, name) in ["A", "B"].iter().enumerate() {
         let _ = write!(
             body,
-            "<p class=\"small\"><span style=\"color:{}\">■</span> {name}{}: {} of {} detected, mean up to \
-             {} {} (standard error {})</p>",
+            "<p class=\"small\"><span style=\"color:{}\">■</span> {name}{}: {} of {} detected{}{}</p>",
             COLOURS[index],
             if index == 0 { "" } else { " (dashed)" },
-            sides[index].events,
-            sides[index].n,
-            duration(pair.mean_until_ns),
-            duration(sides[index].mean_ns as u64),
-            duration(sides[index].mean_se_ns as u64)
+            sides[index].times.events,
+            sides[index].times.n,
+            mean(&sides[index].times).map_or(String::new(), |m| format!(
+                ", mean up to {} {m}",
+                duration(pair.mean_until_ns)
+            )),
+            estimate(&sides[index].times)
+                .map_or(String::new(), |words| format!(". {}", safe(&words)))
         );
     }
+    if sides.iter().any(|side| by_turnbull(&side.times)) {
+        body.push_str(
+            "<p class=\"small\">A band is what the polls leave open between the two edges of Turnbull's \
+             estimate, no confidence band.</p>",
+        );
+    }
+}
+
+fn by_turnbull(times: &Times) -> bool {
+    times.method == Method::Turnbull
 }
 
 fn path(side: &Numbers, axis: &Axis) -> String {
@@ -122,23 +138,24 @@ pub(super) fn trend(model: &Trend) -> String {
     for route in &model.routes {
         let _ = write!(
             body,
-            "<h2>{} / {}</h2><p>{}</p><table><thead><tr><th>When</th><th class=\"n\">Detected</th>\
-             <th class=\"n\">Mean up to {}</th><th class=\"n\">Standard error</th></tr></thead><tbody>",
+            "<h2>{} / {}</h2><p>{}</p>{}<table><thead><tr><th>When</th><th class=\"n\">Detected</th>\
+             <th class=\"n\">Mean up to {}</th></tr></thead><tbody>",
             safe(&route.route),
             safe(&route.expectation),
             safe(&route.words),
+            of_lines(route)
+                .map_or(String::new(), |w| format!("<p class=\"small\">{}</p>", safe(w))),
             duration(route.mean_until_ns)
         );
         for point in &route.points {
-            let time = |ns: Option<f64>| ns.map_or("-".to_owned(), |ns| duration(ns as u64));
+            let times = &point.times;
             let _ = write!(
                 body,
-                "<tr><td>{}</td><td class=\"n\">{} of {}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>",
+                "<tr><td>{}</td><td class=\"n\">{} of {}</td><td class=\"n\">{}</td></tr>",
                 safe(&point.label),
-                point.events,
-                point.n,
-                time(point.mean_ns),
-                time(point.mean_se_ns)
+                times.events,
+                times.n,
+                mean(times).as_deref().map_or_else(|| "-".into(), safe)
             );
         }
         body.push_str("</tbody></table>\n");

@@ -7,17 +7,26 @@
 //! difference of shares not in time does, and Fisher's test holds likewise. *No worse* needs the upper
 //! ends below the margins. Everything else is *cannot tell*: a wide interval is never good news.
 //!
+//! Each side has the estimate that its report has: coarsely polled times are Turnbull's, with a range that
+//! the polls leave open, and a comparison of ranges is a range. The log-rank test takes upper ends. Where
+//! the sides were polled at clearly different intervals that test may see the polling and not the SIEM: it
+//! then decides nothing, and B is slower only where the interval says so at the confidence that holds
+//! beside all other routes.
+//!
 //! Intervals of times are block bootstraps over submission time; those of shares are Newcombe's, from
-//! Wilson's, and count each canary as independent. Polled times enter with their upper ends.
+//! Wilson's, and count each canary as independent.
 
 mod build;
+mod differently;
+mod effects;
 mod html;
+mod measured;
 mod model;
 mod text;
 mod trend;
 
 pub use build::{Margins, Side, compare};
-pub use model::{Comparison, Pair};
+pub use model::{Comparison, Drawn, Pair, Range};
 pub use trend::{Every, Trend, trend};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -41,6 +50,21 @@ pub fn render_trend(model: &Trend, format: Format, width: u16) -> String {
         Format::Html => html::trend(model),
         _ => json(model),
     }
+}
+
+/// The JSON schema of a comparison, as `configs/schema/compare.json` holds it.
+pub fn schema() -> serde_json::Value {
+    schema_of::<Comparison>()
+}
+
+/// The JSON schema of a trend, as `configs/schema/trend.json` holds it.
+pub fn trend_schema() -> serde_json::Value {
+    schema_of::<Trend>()
+}
+
+fn schema_of<T: schemars::JsonSchema>() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
 fn json<T: serde::Serialize>(model: &T) -> String {

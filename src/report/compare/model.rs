@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit::Exit;
-use crate::report::model::{CurvePoint, Share};
+use crate::report::model::{BlockLimits, CurvePoint, Method, Share};
 use crate::stats::difference::Difference;
 use crate::stats::survival::Quantile;
 
@@ -25,6 +25,8 @@ pub struct Comparison {
     pub confidence: f64,
     /// Log-rank test over all routes, stratified: each canary counts once.
     pub overall: Option<Test>,
+    /// Polled times entered that test with their upper ends: it may see the polling and not the SIEM.
+    pub overall_upper_ends: bool,
     /// Its strata: of each route the expectation of the latest stage that is on both sides.
     pub overall_of: Vec<String>,
     /// Routes and expectations that are in both.
@@ -67,15 +69,51 @@ pub struct Test {
     pub p_holm: f64,
 }
 
+/// From one end to the other; an absent end is not reached.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, JsonSchema)]
+pub struct Range {
+    /// Lower end.
+    pub lower: Option<f64>,
+    /// Upper end.
+    pub upper: Option<f64>,
+}
+
+impl Range {
+    /// What is not finite is not reached.
+    pub(super) fn of((lower, upper): (f64, f64)) -> Range {
+        let end = |value: f64| value.is_finite().then_some(value);
+        Range { lower: end(lower), upper: end(upper) }
+    }
+}
+
 /// A ratio B / A or a difference B - A with a block-bootstrap interval; an absent limit is not reached.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Effect {
-    /// The estimate.
+    /// The estimate: of what the sides show, for coarsely polled times of the right ends.
     pub estimate: Option<f64>,
+    /// All in here fits the polls of both sides equally well; `null` where they leave nothing open. How far
+    /// the true one may be is what the limits say.
+    pub within: Option<Range>,
     /// Lower limit.
     pub lower: Option<f64>,
+    /// The lower limit at the confidence that holds beside all other routes (Bonferroni).
+    pub lower_beside: Option<f64>,
     /// Upper limit.
     pub upper: Option<f64>,
+}
+
+/// What was resampled of a side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drawn {
+    /// Times that our own clock stamped.
+    Times,
+    /// The upper ends of polled intervals.
+    UpperEnds,
+    /// The intervals, with Turnbull's estimate of each resample.
+    Turnbull,
+    /// The lower ends for what bounds from below, the upper ends for what bounds from above.
+    BothEnds,
 }
 
 /// One route and expectation on both sides.
@@ -101,8 +139,13 @@ pub struct Pair {
     pub mean_ratio: Option<Effect>,
     /// Ratio of medians.
     pub median_ratio: Option<Effect>,
-    /// Times of a side were polled: they enter with their upper ends, on both sides.
+    /// Times of a side were polled: the log-rank test takes their upper ends, and what else does says so
+    /// in its `method`.
     pub upper_ends: bool,
+    /// How closely the times of A and of B are known, nanoseconds, where that is clearly different (nine of
+    /// ten detections lie in intervals of at most this; 0 for what our own clock stamped). The log-rank test
+    /// may then see the polling and not the SIEM: it decides nothing, and `lower_beside` of the ratio does.
+    pub polled_apart_ns: Option<(u64, u64)>,
     /// Length of a block of submission time: what was asked for, or the longer of both sides, nanoseconds.
     pub block_ns: u64,
     /// Why that long.
@@ -111,6 +154,10 @@ pub struct Pair {
     pub blocks: (u32, u32),
     /// Resamples of the bootstrap.
     pub resamples: u32,
+    /// What was resampled of A and of B.
+    pub drawn: Option<(Drawn, Drawn)>,
+    /// Why nothing was.
+    pub not_resampled: Option<String>,
     /// Time within which shares are counted: the shorter of both deadlines, nanoseconds.
     pub within_ns: u64,
     /// Share not in time, B - A, indeterminate ones left out.
@@ -125,26 +172,49 @@ pub struct Pair {
     pub words: String,
 }
 
-/// One side of a pair.
+/// The times of one side, or of a stretch of a trend, in numbers.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct Numbers {
-    /// Canaries that enter the curve.
+pub struct Times {
+    /// Canaries that enter the estimate.
     pub n: u64,
     /// Detections among them.
     pub events: u64,
+    /// Which estimate, as in the report.
+    pub method: Method,
+    /// What the numbers are: the time to detect, or an upper bound on it.
+    pub label: String,
+    /// The median with its interval; for Turnbull's estimate the right end of `median_within`; `null` with
+    /// too few canaries.
+    pub median: Option<Quantile>,
+    /// Turnbull's estimate: all medians in here fit the polls equally well.
+    pub median_within: Option<BlockLimits>,
+    /// Restricted mean, nanoseconds; for Turnbull's estimate the upper end of `mean_within_ns`; `null` where
+    /// nobody was followed for so long.
+    pub mean_ns: Option<f64>,
+    /// Its standard error, by Greenwood's formula; `null` for Turnbull's estimate, which has none.
+    pub mean_se_ns: Option<f64>,
+    /// Turnbull's estimate: the same of the mean.
+    pub mean_within_ns: Option<Range>,
+    /// Turnbull's estimate: limits of the mean.
+    pub mean_interval_ns: Option<Range>,
+    /// Where the limits of the median, and of the mean where it has any, come from.
+    pub limits: String,
+}
+
+/// One side of a pair.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Numbers {
+    /// Its times.
+    #[serde(flatten)]
+    pub times: Times,
     /// Longest time followed, nanoseconds.
     pub followed_ns: u64,
-    /// Median with its log-log interval.
-    pub median: Option<Quantile>,
-    /// Restricted mean, nanoseconds.
-    pub mean_ns: f64,
-    /// Its standard error.
-    pub mean_se_ns: f64,
     /// In time, indeterminate ones left out.
     pub left_out: Share,
     /// In time, indeterminate ones counted as failed.
     pub counted: Share,
-    /// The curve of those not yet detected.
+    /// The curve of those not yet detected: Kaplan-Meier with its band, or both edges of Turnbull's
+    /// estimate.
     pub curve: Vec<CurvePoint>,
 }
 

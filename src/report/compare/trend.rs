@@ -1,22 +1,34 @@
 //! One campaign over time: per day, week or release, and the strongest change with its date.
+//!
+//! Every line of a route has the estimate that the report has of the whole: where that is Turnbull's, each
+//! line is Turnbull's estimate of its own canaries. The search for a change ranks times and takes upper
+//! ends of polled ones, which is said. Where polls before and after the change were clearly different it
+//! may have found the polling: the change then counts only if the means differ beyond what the polls leave
+//! open, limits included. Not promised: that a change is found which a change of the polling hides.
 
 use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::build::{SEED, Sample, Side, known_until, median, samples, shares};
+use super::build::{SEED, Series, Side, known_until, series, shares};
+use super::effects::closely;
+use super::measured::{Plan, times};
+use super::model::Times;
+use super::text::mean;
 use crate::exit::Exit;
 use crate::report::blocks::Length;
 use crate::report::build::rfc3339;
 use crate::report::expectation::CONFIDENCE;
-use crate::report::model::{HONEST_LIMIT, Share};
-use crate::report::observation;
+use crate::report::model::{HONEST_LIMIT, Method, Share};
+use crate::report::sample::{Fit, Sample, polled_apart};
+use crate::report::times::Decided;
 use crate::report::words::duration;
+use crate::stats::bootstrap::affordable_turnbull;
 use crate::stats::change::{Change, change_point};
 use crate::stats::difference::holm;
 use crate::stats::planning::detectable_ratio;
-use crate::stats::survival::{Curve, Observation, Quantile};
+use crate::stats::survival::Observation;
 
 const DAY_NS: i64 = 86_400_000_000_000;
 /// 1970-01-05, a Monday.
@@ -59,6 +71,14 @@ pub struct TrendRoute {
     pub route: String,
     /// The expectation.
     pub expectation: String,
+    /// Which estimate every line has: that of the report of all of them.
+    pub method: Method,
+    /// Times were polled: the search for a change takes their upper ends.
+    pub upper_ends: bool,
+    /// How closely times are known before and after the change, nanoseconds, where that is clearly different:
+    /// the search may have found the polling, and the change counts only if the means differ beyond their
+    /// limits.
+    pub polled_apart_ns: Option<(u64, u64)>,
     /// Up to this time the means are taken, nanoseconds.
     pub mean_until_ns: u64,
     /// Length of the blocks of submission time that are permuted, nanoseconds.
@@ -71,7 +91,7 @@ pub struct TrendRoute {
     pub change: Option<Change>,
     /// Its p, to hold beside all other routes.
     pub p_holm: Option<f64>,
-    /// Before and after the change: n, median and restricted mean with its standard error.
+    /// Before and after the change.
     pub sides: Option<(Point, Point)>,
     /// `slower`, `faster`, `no change found` or `cannot tell`.
     pub state: String,
@@ -84,16 +104,9 @@ pub struct TrendRoute {
 pub struct Point {
     /// Its day, the Monday of its week, or its digests.
     pub label: String,
-    /// Canaries that enter the estimate.
-    pub n: u64,
-    /// Detections among them.
-    pub events: u64,
-    /// Median with its 95 % interval (each canary taken as independent); `null` with too few.
-    pub median: Option<Quantile>,
-    /// Restricted mean, nanoseconds; `null` where nobody was followed for so long.
-    pub mean_ns: Option<f64>,
-    /// Its standard error (each canary taken as independent).
-    pub mean_se_ns: Option<f64>,
+    /// Its times; limits take each canary as independent.
+    #[serde(flatten)]
+    pub times: Times,
     /// In time, indeterminate ones counted as failed.
     pub in_time: Option<Share>,
 }
@@ -112,9 +125,9 @@ impl Trend {
 
 /// The trend of one side.
 pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
-    let samples = samples(&side.assessment);
+    let all = series(&side.assessment);
     let mut routes: Vec<TrendRoute> =
-        samples.iter().map(|s| of_route(side, s, every, block_ns)).collect();
+        all.iter().map(|s| of_route(side, s, every, block_ns)).collect();
     let p: Vec<f64> = routes.iter().map(|r| r.change.map_or(1.0, |c| c.p)).collect();
     for (route, p) in routes.iter_mut().zip(holm(&p)) {
         route.p_holm = route.change.map(|_| p);
@@ -129,61 +142,63 @@ pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
     }
 }
 
-fn of_route(side: &Side, sample: &Sample<'_>, every: Every, block_ns: u64) -> TrendRoute {
-    let until = sample.plan.horizon_ns.min(known_until(&sample.observations));
+fn of_route(side: &Side, whole: &Series<'_>, every: Every, block_ns: u64) -> TrendRoute {
+    let until = whole.plan.horizon_ns.min(whole.known_until());
     let asked = Length { ns: block_ns, why: "as asked".to_owned() };
-    let block = asked.or_longer(sample.block.clone());
-    let mut order: Vec<String> = Vec::new();
-    let mut places: HashMap<String, usize> = HashMap::new();
-    let mut groups: Vec<Sample<'_>> = Vec::new();
-    for (canary, verdict) in &sample.decided {
-        let name = name(side, canary.run, canary.submitted, every);
-        let at = *places.entry(name).or_insert_with_key(|name| {
-            order.push(name.clone());
-            groups.push(Sample {
-                route: sample.route,
-                plan: sample.plan,
-                decided: Vec::new(),
-                submitted: Vec::new(),
-                observations: Vec::new(),
-                cut: sample.cut,
-                block: sample.block.clone(),
-            });
-            order.len() - 1
-        });
-        groups[at].decided.push((canary, verdict));
-        groups[at].observations.extend(observation(canary, verdict));
-    }
-    let points = order
+    let block = asked.or_longer(whole.block.clone());
+    let points = groups(side, whole, every)
         .into_iter()
-        .zip(&groups)
-        .map(|(label, group)| Point {
-            in_time: Some(shares(group, sample.plan.deadline_ns, CONFIDENCE).1),
-            ..point(label, &group.observations, until)
+        .map(|(label, decided)| {
+            let within = (whole.plan.deadline_ns, CONFIDENCE);
+            let in_time = shares(&decided, (whole.plan, whole.cut), within);
+            Point { in_time: Some(in_time.1), ..point(label, &decided, whole, until).0 }
         })
         .collect();
-    let mut series: Vec<(i64, Observation)> =
+    let sample = &whole.sample;
+    let mut order: Vec<(i64, Observation)> =
         sample.submitted.iter().copied().zip(sample.observations.iter().copied()).collect();
-    series.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
-    let change = change_point(&series, block.ns, PERMUTATIONS, SEED);
-    let sides = change.map(|c| {
-        let times = |part: &[(i64, Observation)]| part.iter().map(|s| s.1).collect::<Vec<_>>();
-        let (before, after) = series.split_at(c.before);
-        (point("before".into(), &times(before), until), point("after".into(), &times(after), until))
+    order.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
+    let change = change_point(&order, block.ns, PERMUTATIONS, SEED);
+    let halves = change.map(|c| {
+        // A change stands between two blocks, and so between two instants.
+        let (before, after): (Vec<Decided<'_>>, Vec<Decided<'_>>) =
+            whole.decided.iter().copied().partition(|(canary, _)| canary.submitted < c.since_ns);
+        let old = point("before".into(), &before, whole, until);
+        let new = point("after".into(), &after, whole, until);
+        let apart = polled_apart((&old.1, &old.2.upper), (&new.1, &new.2.upper));
+        ((old.0, new.0), apart)
     });
     TrendRoute {
-        route: sample.route.plan.name.clone(),
-        expectation: sample.plan.name.clone(),
+        route: whole.route.plan.name.clone(),
+        expectation: whole.plan.name.clone(),
+        method: whole.fit.method,
+        upper_ends: sample.polled(),
+        polled_apart_ns: halves.as_ref().and_then(|(_, apart)| *apart),
         mean_until_ns: until,
         block_ns: block.ns,
         block_why: block.why,
         points,
         change,
         p_holm: None,
-        sides,
+        sides: halves.map(|(sides, _)| sides),
         state: String::new(),
         words: String::new(),
     }
+}
+
+/// The canaries of each line, in order of the lines' first canary.
+fn groups<'a>(side: &Side, whole: &Series<'a>, every: Every) -> Vec<(String, Vec<Decided<'a>>)> {
+    let mut groups: Vec<(String, Vec<Decided<'a>>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (canary, verdict) in &whole.decided {
+        let name = name(side, canary.run, canary.submitted, every);
+        let at = *places.entry(name).or_insert_with_key(|name| {
+            groups.push((name.clone(), Vec::new()));
+            groups.len() - 1
+        });
+        groups[at].1.push((canary, verdict));
+    }
+    groups
 }
 
 fn name(side: &Side, run: u32, submitted: i64, every: Every) -> String {
@@ -205,19 +220,21 @@ fn name(side: &Side, run: u32, submitted: i64, every: Every) -> String {
     }
 }
 
-fn point(label: String, observations: &[Observation], until: u64) -> Point {
-    let curve = Curve::fit(observations);
-    let known = known_until(observations) >= until && curve.subjects() > 0;
-    let mean = known.then(|| curve.restricted_mean(until));
-    Point {
-        label,
-        n: curve.subjects(),
-        events: curve.events(),
-        median: median(&curve, CONFIDENCE),
-        mean_ns: mean.map(|m| m.0),
-        mean_se_ns: mean.map(|m| m.1),
-        in_time: None,
-    }
+/// A line with its canaries and their estimate.
+fn point(
+    label: String,
+    decided: &[Decided<'_>],
+    whole: &Series<'_>,
+    until: u64,
+) -> (Point, Sample, Fit) {
+    let sample = Sample::new(decided);
+    let fit = sample.fit_like(&whole.fit);
+    let known = known_until(&sample, &fit) >= until && fit.upper.subjects() > 0;
+    // All lines together cost no more than the whole would.
+    let resamples = affordable_turnbull(whole.n());
+    let plan = Plan { blocks: None, resamples, confidence: CONFIDENCE };
+    let times = times(&sample, &fit, known.then_some(until), &plan);
+    (Point { label, times, in_time: None }, sample, fit)
 }
 
 fn in_words(route: &TrendRoute) -> (String, String) {
@@ -241,27 +258,47 @@ fn in_words(route: &TrendRoute) -> (String, String) {
         );
         return ("no change found".to_owned(), words);
     }
-    let state = if change.statistic > 0.0 { "slower" } else { "faster" };
+    let mut state = if change.statistic > 0.0 { "slower" } else { "faster" };
     let day: String = rfc3339(change.since_ns).chars().take(10).collect();
     let mut words =
         format!("{state} since {day} (p = {p:.3}, {} permutations)", change.permutations);
-    if let Some((before, after)) = &route.sides {
-        let mean = |p: &Point| match (p.mean_ns, p.mean_se_ns) {
-            (Some(mean), Some(se)) => {
-                format!("{} (standard error {}, n {})", time(mean), time(se), p.n)
-            }
-            _ => format!("not followed long enough (n {})", p.n),
-        };
+    if route.upper_ends {
+        words.push_str(", sought on the upper ends of polled times");
+    }
+    let Some((before, after)) = &route.sides else { return (state.to_owned(), words) };
+    words.push_str(&format!(
+        ": mean up to {} {} before, {} after",
+        duration(route.mean_until_ns),
+        half(&before.times),
+        half(&after.times)
+    ));
+    if let Some((old, new)) = route.polled_apart_ns {
         words.push_str(&format!(
-            ": mean up to {} {} before, {} after",
-            duration(route.mean_until_ns),
-            mean(before),
-            mean(after)
+            "; polls tell times {} before and {} after, which the search may see instead of the SIEM",
+            closely(old),
+            closely(new)
         ));
+        if !beyond(&before.times, &after.times, change.statistic > 0.0) {
+            state = "cannot tell";
+            words.insert_str(0, "cannot tell: the limits of the means before and after overlap: ");
+        }
     }
     (state.to_owned(), words)
 }
 
-fn time(ns: f64) -> String {
-    duration(ns.max(0.0).round() as u64)
+/// Do the limits of the means lie apart, in the direction of the change? Without any nobody knows.
+fn beyond(before: &Times, after: &Times, slower: bool) -> bool {
+    let ends = |t: &Times| t.mean_interval_ns.and_then(|r| Some((r.lower?, r.upper?)));
+    match (ends(before), ends(after)) {
+        (Some(old), Some(new)) if slower => new.0 > old.1,
+        (Some(old), Some(new)) => new.1 < old.0,
+        _ => false,
+    }
+}
+
+fn half(times: &Times) -> String {
+    match mean(times) {
+        Some(mean) => format!("{mean} (n {})", times.n),
+        None => format!("not followed long enough (n {})", times.n),
+    }
 }

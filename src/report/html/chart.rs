@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::safe;
-use crate::report::model::{ExpectationReport, Method, RouteReport};
+use crate::report::model::{CurvePoint, ExpectationReport, Method, RouteReport};
 use crate::report::words::duration;
 
 pub(in crate::report) const LEFT: f64 = 52.0;
@@ -135,7 +135,7 @@ pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationRepor
         safe(&e.stage)
     );
     grid(page, &axis);
-    page.push_str(&band(e, &axis));
+    page.push_str(&band(&e.ttd.curve, e.ttd.followed_ns, &axis, "#2b6c99"));
     let mut path = format!("M{LEFT:.1},{:.1}", y(1.0));
     for point in &e.ttd.curve {
         let _ = write!(path, "H{:.1}V{:.1}", axis.x(point.time_ns), y(point.undetected));
@@ -176,16 +176,19 @@ fn whiskers(e: &ExpectationReport, axis: &Axis) -> String {
 }
 
 /// The band as a filled staircase, up to where anybody was followed or where it is undefined.
-fn band(e: &ExpectationReport, axis: &Axis) -> String {
+pub(in crate::report) fn band(
+    curve: &[CurvePoint],
+    followed_ns: u64,
+    axis: &Axis,
+    colour: &str,
+) -> String {
     let steps: Vec<(u64, f64, f64)> =
-        e.ttd.curve.iter().filter_map(|p| Some((p.time_ns, p.lower?, p.upper?))).collect();
+        curve.iter().filter_map(|p| Some((p.time_ns, p.lower?, p.upper?))).collect();
     let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return String::new() };
-    let end = e
-        .ttd
-        .curve
+    let end = curve
         .iter()
         .find(|p| p.time_ns > last.0)
-        .map_or(e.ttd.followed_ns, |undefined| undefined.time_ns);
+        .map_or(followed_ns, |undefined| undefined.time_ns);
     let mut path = format!("M{:.1},{:.1}", axis.x(first.0), y(first.2));
     for (time, _, upper) in steps.iter().skip(1) {
         let _ = write!(path, "H{:.1}V{:.1}", axis.x(*time), y(*upper));
@@ -195,7 +198,7 @@ fn band(e: &ExpectationReport, axis: &Axis) -> String {
         let _ = write!(path, "H{:.1}V{:.1}", axis.x(pair[1].0), y(pair[0].1));
     }
     let _ = write!(path, "H{:.1}Z", axis.x(first.0));
-    format!("<path d=\"{path}\" fill=\"#2b6c99\" fill-opacity=\".16\"/>")
+    format!("<path d=\"{path}\" fill=\"{colour}\" fill-opacity=\".16\"/>")
 }
 
 #[cfg(test)]

@@ -206,15 +206,29 @@ fn the_json_schema_is_current() {
     assert!(kept == now, "stale: DWELL_BLESS=1 cargo test --lib report::tests");
 }
 
-/// Names of an object's fields in a document and in its schema, followed through both.
-fn same_fields(root: &serde_json::Value, schema: &serde_json::Value, value: &serde_json::Value) {
-    let schema = match schema["$ref"].as_str() {
-        Some(to) => &root["$defs"][to.trim_start_matches("#/$defs/")],
-        None => schema,
-    };
+/// Holds a document against its schema, followed through both: the names of every object's fields, and the
+/// types of all values.
+pub fn same_fields(
+    root: &serde_json::Value,
+    schema: &serde_json::Value,
+    value: &serde_json::Value,
+) {
+    if let Some(to) = schema["$ref"].as_str() {
+        return same_fields(root, &root["$defs"][to.trim_start_matches("#/$defs/")], value);
+    }
+    // Something or null: what is there is the other one.
+    if let (Some(either), false) = (schema["anyOf"].as_array(), value.is_null()) {
+        let other = either.iter().find(|s| s["type"] != "null").unwrap();
+        return same_fields(root, other, value);
+    }
+    of_type(schema, value);
     match value {
         serde_json::Value::Array(items) => {
-            items.iter().for_each(|item| same_fields(root, &schema["items"], item));
+            let places = schema["prefixItems"].as_array();
+            for (index, item) in items.iter().enumerate() {
+                let of = places.map_or(&schema["items"], |places| &places[index]);
+                same_fields(root, of, item);
+            }
         }
         serde_json::Value::Object(fields) => {
             let Some(known) = schema["properties"].as_object() else { return };
@@ -223,6 +237,24 @@ fn same_fields(root: &serde_json::Value, schema: &serde_json::Value, value: &ser
         }
         _ => {}
     }
+}
+
+fn of_type(schema: &serde_json::Value, value: &serde_json::Value) {
+    let known: Vec<&str> = match &schema["type"] {
+        serde_json::Value::String(one) => vec![one],
+        serde_json::Value::Array(several) => several.iter().filter_map(|t| t.as_str()).collect(),
+        _ => return,
+    };
+    let found: &[&str] = match value {
+        serde_json::Value::Null => &["null"],
+        serde_json::Value::Bool(_) => &["boolean"],
+        serde_json::Value::Number(n) if n.is_f64() => &["number"],
+        serde_json::Value::Number(_) => &["integer", "number"],
+        serde_json::Value::String(_) => &["string"],
+        serde_json::Value::Array(_) => &["array"],
+        serde_json::Value::Object(_) => &["object"],
+    };
+    assert!(found.iter().any(|t| known.contains(t)), "{value} is none of {known:?}");
 }
 
 #[test]

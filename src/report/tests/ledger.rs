@@ -288,6 +288,17 @@ pub fn model(routes: &[Route], campaign: &str) -> ReportModel {
     model_of(&rows(routes, campaign))
 }
 
+/// The same canaries as a side of a comparison.
+pub fn side(route: Route) -> crate::report::compare::Side {
+    let mut fold = Fold::new(None);
+    rows(&[route], "c").iter().for_each(|row| fold.apply(row));
+    crate::report::compare::Side {
+        label: "c".to_owned(),
+        assessment: fold.assess(None).unwrap(),
+        note: None,
+    }
+}
+
 /// The model of these rows.
 pub fn model_of(rows: &[Row]) -> ReportModel {
     let mut fold = Fold::new(None);

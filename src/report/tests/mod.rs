@@ -1,5 +1,6 @@
 //! Models from hand-made ledger rows through the real fold: the laws, the formats, hostile text.
 
+mod compare;
 mod exits;
 mod floor;
 mod formats;

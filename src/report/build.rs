@@ -183,8 +183,8 @@ fn stages(view: &RouteView) -> Vec<StageReport> {
         let spread = Spread {
             n: times.len() as u64,
             p50_ns: quantile(&times, 50)?,
-            p90_ns: quantile(&times, 90)?,
-            p99_ns: quantile(&times, 99)?,
+            p90_ns: quantile(&times, 90).filter(|_| carries(times.len() as u64, 0.9)),
+            p99_ns: quantile(&times, 99).filter(|_| carries(times.len() as u64, 0.99)),
             max_ns: *times.last()?,
             beyond: 0,
         };
@@ -202,12 +202,17 @@ fn quantile(sorted: &[u64], per_cent: usize) -> Option<u64> {
     Some(next.map_or(at, |next| u64::midpoint(at, *next)))
 }
 
+/// With fewer, the largest is not surely beyond the quantile, and there is nothing to show for it.
+fn carries(n: u64, p: f64) -> bool {
+    n >= super::times::needed(p)
+}
+
 pub(super) fn spread(histogram: &StageHistogram) -> Option<Spread> {
     Some(Spread {
         n: histogram.len(),
         p50_ns: histogram.quantile_ns(0.5)?,
-        p90_ns: histogram.quantile_ns(0.9)?,
-        p99_ns: histogram.quantile_ns(0.99)?,
+        p90_ns: histogram.quantile_ns(0.9).filter(|_| carries(histogram.len(), 0.9)),
+        p99_ns: histogram.quantile_ns(0.99).filter(|_| carries(histogram.len(), 0.99)),
         max_ns: histogram.max_ns()?,
         beyond: histogram.beyond(),
     })

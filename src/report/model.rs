@@ -183,10 +183,10 @@ pub struct Spread {
     pub n: u64,
     /// Median.
     pub p50_ns: u64,
-    /// 90th percentile.
-    pub p90_ns: u64,
-    /// 99th percentile.
-    pub p99_ns: u64,
+    /// 90th percentile; `null` of fewer than 29, whose largest may well lie below it.
+    pub p90_ns: Option<u64>,
+    /// 99th percentile; `null` of fewer than 299.
+    pub p99_ns: Option<u64>,
     /// Largest.
     pub max_ns: u64,
     /// Beyond the range of the histogram.

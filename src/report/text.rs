@@ -319,9 +319,9 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
         page.line(
             0,
             &format!(
-                "Hand-over began late by: median {}, p99 {}, most {} (n {})",
+                "Hand-over began late by: median {}{}, most {} (n {})",
                 duration(late.p50_ns),
-                duration(late.p99_ns),
+                late.p99_ns.map_or(String::new(), |p99| format!(", p99 {}", duration(p99))),
                 duration(late.max_ns),
                 late.n
             ),

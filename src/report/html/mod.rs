@@ -10,6 +10,7 @@ use super::escape::html as safe;
 use super::model::*;
 use super::share::none_judged;
 use super::text::{bound, median, quantile, share};
+use super::times::needed;
 use super::total::{self, OUTCOMES};
 use super::words::{duration, hours, percent, stray_note};
 
@@ -232,7 +233,7 @@ fn stages(page: &mut String, model: &ReportModel) {
                 safe(&stage.stage),
                 s.n,
                 duration(s.p50_ns),
-                duration(s.p90_ns),
+                s.p90_ns.map_or_else(|| format!("needs {} more", needed(0.9) - s.n), duration),
                 duration(s.max_ns)
             );
         }
@@ -241,10 +242,11 @@ fn stages(page: &mut String, model: &ReportModel) {
     if let Some(late) = &model.lateness {
         let _ = writeln!(
             page,
-            "<p class=\"small\">Hand-overs began late against their plan by {} at the median, {} at the \
-             99th percentile, {} at most (n = {}).</p>",
+            "<p class=\"small\">Hand-overs began late against their plan by {} at the median{}, {} at most \
+             (n = {}).</p>",
             duration(late.p50_ns),
-            duration(late.p99_ns),
+            late.p99_ns
+                .map_or(String::new(), |p99| format!(", {} at the 99th percentile", duration(p99))),
             duration(late.max_ns),
             late.n
         );

@@ -193,8 +193,13 @@ fn the_report_judges_the_claim_that_was_fixed() {
     let canaries = |missed: u32| -> Vec<synthetic::Canary> {
         (0..100).map(|i| (f64::from(i) * 60.0, (i >= missed).then_some(2.0))).collect()
     };
-    let route =
-        |missed| Route { confidence: Some(0.95), share: 0.95, ..Route::new("r", canaries(missed)) };
+    // One canary a minute, and a rule that runs as often: each is a look of its own.
+    let route = |missed| Route {
+        confidence: Some(0.95),
+        share: 0.95,
+        rule_period_s: Some(60),
+        ..Route::new("r", canaries(missed))
+    };
     let row = synthetic::claim("c", "r", 93, 1);
     let report = |file: &Path| {
         let ledger = file.to_str().unwrap();

@@ -41,6 +41,7 @@ pub(super) fn check(
         );
     }
     let mut found: Vec<Route> = Vec::new();
+    let mut paths = Vec::new();
     for (path, table) in list(f, "route") {
         let value = Value::Table(table.clone());
         let Some(raw) = decode::<raw::Route>(f, &path, &value, &[]) else { continue };
@@ -48,7 +49,9 @@ pub(super) fn check(
             duplicate(f, &path, "route", &raw.name);
         }
         found.push(route(f, &path, raw, known, campaign));
+        paths.push(path);
     }
+    check_loops(f, &paths.into_iter().zip(&found).collect::<Vec<_>>(), known);
     unused(f, known, &found);
     too_few(f, &found);
     found
@@ -137,7 +140,6 @@ fn route(
         expectations,
     };
     check_rendering(f, path, &route, entry);
-    check_loop(f, path, &route, known);
     check_proof(f, &route, known);
     route
 }
@@ -325,21 +327,34 @@ fn check_watchers(f: &mut Findings<'_>, path: &str, raw: &raw::Expectation, know
     }
 }
 
-/// A watcher that reads what we wrote ourselves would detect everything at once.
-fn check_loop(f: &mut Findings<'_>, path: &str, route: &Route, known: &Known) {
-    let Some(injector) = known.injectors.get(&route.injector) else { return };
-    for (index, expectation) in route.expectations.iter().enumerate() {
-        for (place, name) in expectation.watchers.iter().enumerate() {
-            let Some(watcher) = known.watchers.get(name) else { continue };
-            let late = watcher.entry.stage >= Stage::Detected;
-            if late && own::reads(&watcher.entry.settings, &injector.settings) {
-                let field = format!("{path}.expect[{index}].watchers[{place}]");
-                let problem = format!(
-                    "`{name}` reads what injector `{}` writes: it proves no alert",
-                    route.injector
-                );
-                f.at(&field, problem, "watch the place where alerts are written");
-            }
+/// A watcher that reads what we wrote ourselves would detect everything at once. Whatever routes they
+/// belong to: all watchers look for the canaries of all routes.
+fn check_loops(f: &mut Findings<'_>, routes: &[(String, &Route)], known: &Known) {
+    for (name, watcher) in &known.watchers {
+        if watcher.entry.stage < Stage::Detected {
+            continue;
+        }
+        let ours = known.injectors.iter();
+        let read = ours.filter(|(_, ours)| own::reads(&watcher.entry.settings, &ours.settings));
+        let Some((injector, _)) = read.into_iter().next() else { continue };
+        let problem =
+            format!("`{name}` reads what injector `{injector}` writes: it proves no alert");
+        let named = routes.iter().flat_map(|(path, route)| {
+            let expectations = route.expectations.iter().enumerate();
+            expectations.flat_map(move |(index, expectation)| {
+                let place = expectation.watchers.iter().position(|other| other == name)?;
+                Some(format!("{path}.expect[{index}].watchers[{place}]"))
+            })
+        });
+        let fields: Vec<String> = named.collect();
+        let help = "watch the place where alerts are written";
+        fields.iter().for_each(|field| f.at(field, problem.as_str(), help));
+        if fields.is_empty() {
+            let listed = list(f, "watcher").into_iter();
+            let is_it =
+                |table: &toml::Table| table.get("name").and_then(Value::as_str) == Some(name);
+            let path = listed.filter(|(_, table)| is_it(table)).map(|(path, _)| path).next();
+            f.at(&path.unwrap_or_else(|| "watcher".to_owned()), problem, help);
         }
     }
 }

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
 use crate::injector::{Injector, Target};
-use crate::registry::{BuildError, is_loopback_host, split_host_port};
+use crate::registry::{BuildError, is_loopback_host, no_host_port, split_host_port};
 use crate::secret::SecretRef;
 use crate::stamp::Clock;
 
@@ -229,10 +229,7 @@ pub fn connection_properties(
     }
     for broker in brokers {
         if split_host_port(broker).is_none() {
-            return Err(BuildError::setting(
-                "brokers",
-                format!("{broker:?} is not of the form host:port"),
-            ));
+            return Err(BuildError::setting("brokers", no_host_port(broker)));
         }
     }
     let mut properties = further_properties(further)?;

@@ -130,6 +130,14 @@ pub fn is_loopback_host(host: &str) -> bool {
         })
 }
 
+/// Why an address is refused, for a person. What stands before an `@` may be a secret: it is not repeated.
+pub fn no_host_port(address: &str) -> String {
+    match address.contains('@') {
+        true => "it holds an `@`; write host:port alone, and credentials as references".to_owned(),
+        false => format!("{address:?} is not of the form host:port"),
+    }
+}
+
 /// Splits `host:port` (or `[v6]:port`); `None` where either part is missing or wrong.
 pub fn split_host_port(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;

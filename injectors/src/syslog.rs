@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::injector::{CheckNote, Event, Injector, Sample, Target};
 use crate::net::{Peer, SendError, Stream, resolve, time_left};
 use crate::receipt::{InjectError, Receipt, Strength};
-use crate::registry::{BuildError, is_loopback_host, split_host_port};
+use crate::registry::{BuildError, is_loopback_host, no_host_port, split_host_port};
 use crate::secret::SecretRef;
 use crate::stamp::Clock;
 use crate::syslog_frame::Framer;
@@ -178,9 +178,9 @@ impl SyslogSettings {
 
     fn wire(&self) -> Result<(Wire, Option<Framing>), BuildError> {
         let split = |address: &str| {
-            split_host_port(address).map(|(host, port)| (host.to_owned(), port)).ok_or_else(|| {
-                BuildError::setting("address", format!("{address:?} is not of the form host:port"))
-            })
+            split_host_port(address)
+                .map(|(host, port)| (host.to_owned(), port))
+                .ok_or_else(|| BuildError::setting("address", no_host_port(address)))
         };
         match &self.to {
             SyslogTarget::Udp { address } => {

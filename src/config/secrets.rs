@@ -66,10 +66,44 @@ fn in_url(value: &str) -> bool {
     authority.contains('@') || query.split('&').any(|p| PARAMETERS.iter().any(|n| p.starts_with(n)))
 }
 
+/// Parts of key names whose value is an address: what stands before an `@` there is for one reader only.
+const ADDRESSES: [&str; 8] =
+    ["address", "broker", "server", "host", "url", "uri", "listen", "endpoint"];
+
+/// Credentials in an address without a scheme: `user:password@host:port`, or anything before an `@`
+/// under a key that holds addresses.
+fn in_address(path: &str, key: &str, value: &str) -> bool {
+    let plain = key.to_ascii_lowercase();
+    let addressed = !path.contains(".facts.") && ADDRESSES.iter().any(|part| plain.contains(part));
+    (addressed && value.contains('@'))
+        || words(value).any(|word| before_host(word).is_some_and(has_port))
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '\'' | '[' | ']' | '='))
+}
+
+/// What follows `user:password@`; no slash before it, which a path or a resource name would have.
+fn before_host(word: &str) -> Option<&str> {
+    let (before, host) = word.rsplit_once('@')?;
+    let (user, password) = before.split_once(':')?;
+    let told = !user.is_empty() && !password.is_empty() && !before.contains('/');
+    (told && !user.eq_ignore_ascii_case("mailto")).then_some(host)
+}
+
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
+}
+
 /// True when a line of the file may hold a secret and must not be shown.
 pub(super) fn sensitive(line: &str) -> bool {
     let lower = line.to_ascii_lowercase();
-    named(line) || in_url(line) || SHAPES.iter().any(|shape| lower.contains(shape))
+    let key = line.split_once('=').map_or("", |(key, _)| key);
+    named(line)
+        || in_url(line)
+        || in_address("", key, line)
+        || words(line).any(|word| before_host(word).is_some())
+        || SHAPES.iter().any(|shape| lower.contains(shape))
 }
 
 /// Looks at every text of the file: no literal secret, and no NUL. No path, name or message takes one, and
@@ -129,6 +163,13 @@ fn literal(findings: &mut Findings<'_>, path: &str, key: &str, text: &str) {
             "a literal secret within a URL",
             format!("leave the URL plain; {HELP}"),
         );
+    } else if in_address(path, key, text) {
+        findings.literal(
+            path,
+            text,
+            "a literal secret within an address",
+            format!("write host and port alone; {HELP}"),
+        );
     } else if named(key) || header || (shaped(text) && !path.contains(".facts.")) {
         findings.literal(path, text, "a literal secret", HELP);
     }
@@ -164,5 +205,35 @@ pub(super) fn private(findings: &mut Findings<'_>, field: &str, path: &Path) {
     } else if mode & 0o077 != 0 {
         let problem = format!("others may read {} (mode {mode:04o})", path.display());
         findings.at(field, problem, format!("run `chmod 600 {}`", path.display()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_in_an_address_are_told_from_mailboxes_and_names() {
+        for (key, value) in [
+            ("brokers", "user:s3cret@127.0.0.1:9092"),
+            ("brokers", "s3cret@kafka:9092"),
+            ("address", "u:p/w@h:514"),
+            ("bootstrap.servers", "a:9092,u:p@b:9092"),
+            ("brokrs", "u:p@b:9092"),
+        ] {
+            assert!(in_address("injector[0]", key, value), "{key} {value}");
+        }
+        for (key, value) in [
+            ("contact", "mailto:soc@example.com"),
+            ("contact", "pager:soc@example.com"),
+            ("value", "svc@example.com"),
+            ("value", "arn:aws:sts::123456789012:assumed-role/r/me@example.com:1"),
+            ("brokers", "127.0.0.1:9092"),
+            ("approved_by", "Head of SOC: soc@example.com"),
+        ] {
+            assert!(!in_address("identity[0]", key, value), "{key} {value}");
+        }
+        assert!(!in_address("route[0].facts.host", "host", "me@example.com"));
+        assert!(sensitive("  \"u:s3cret@h\"]") && sensitive("brokers = [\"s3cret@h:1\"]"));
     }
 }

@@ -287,7 +287,11 @@ fn check_topic(brokers: &[String], topic: &str) -> Result<(), SettingsError> {
         return Err(SettingsError::new("brokers", "name at least one broker, like \"host:9092\""));
     }
     if let Some(broker) = brokers.iter().find(|b| !has_port(b)) {
-        let reason = format!("{broker:?} is no host and port; write it like \"host:9092\"");
+        let reason = match broker.contains('@') {
+            // It may be a secret.
+            true => "one holds an `@`; write it like \"host:9092\"".to_owned(),
+            false => format!("{broker:?} is no host and port; write it like \"host:9092\""),
+        };
         return Err(SettingsError::new("brokers", reason));
     }
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');

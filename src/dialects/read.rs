@@ -225,13 +225,22 @@ mod tests {
     }
 
     #[test]
-    fn alertmanager_names_each_alert() {
+    fn alertmanager_names_each_alert_that_fires() {
         let dialect = Dialects::embedded().unwrap().get("alertmanager").unwrap();
-        let body = br#"{"version":"4","alerts":[{"labels":{"alertname":"A"},"startsAt":"2026-11-24T09:05:01Z","fingerprint":"f"}]}"#;
-        let Parts::Json(records) = dialect.parts(body).unwrap() else { panic!("json") };
+        let alert = |status: &str| {
+            format!(
+                r#"{{"status":"{status}","labels":{{"alertname":"A"}},"startsAt":"2026-11-24T09:05:01Z","fingerprint":"f"}}"#
+            )
+        };
+        // One message may hold both.
+        let body =
+            format!(r#"{{"version":"4","alerts":[{},{}]}}"#, alert("firing"), alert("resolved"));
+        let Parts::Json(records) = dialect.parts(body.as_bytes()).unwrap() else { panic!("json") };
         let reading = dialect.read_value(&records[0]);
         assert_eq!(reading.native_id, "f:2026-11-24T09:05:01Z");
-        assert!(reading.recognised);
+        assert!(reading.recognised && reading.counts);
+        let over = dialect.read_value(&records[1]);
+        assert!(!over.counts && !over.recognised, "that it is over notifies nobody of it");
     }
 
     /// A recognised record proves its watcher, so whatever answers a wrong URL or knocks at a webhook

@@ -356,7 +356,8 @@ fn polled(pair: &Pair, effect: Option<Effect>) -> String {
     let ends = pair.drawn.is_some_and(|(a, b)| [a, b].contains(&Drawn::BothEnds));
     if ends {
         words.push_str(
-            "; the limits are wide: they run from lower ends to upper ends of polled times",
+            "; the limits are wide: they run from lower ends to upper ends of polled times, where there are too \
+             many to be resampled otherwise or the other side was polled otherwise",
         );
     }
     if let Some(apart) = pair.polled_apart_ns {

@@ -29,7 +29,7 @@ fn seen(number: u32, scale: f64) -> Route {
 }
 
 fn both(a: Route, b: Route) -> Comparison {
-    compare(&side(a), &side(b), &MARGINS)
+    compare(&side(&[a]), &side(&[b]), &MARGINS)
 }
 
 fn pair(a: Route, b: Route) -> Pair {
@@ -143,8 +143,39 @@ fn few_blocks_say_what_is_needed() {
     assert!(found.words.contains(&why), "{}", found.words);
 }
 
+#[test]
+fn the_same_polls_of_a_fast_and_of_a_slow_rule_are_no_different_polls() {
+    // What is seen by the first poll after submission lies in a shorter interval than the polls are apart.
+    let polls = |from: f64, shortest: f64| -> Vec<Fate> {
+        (1..=40)
+            .map(|i| Fate::Polled(from, from + f64::max(f64::from(i) / 20.0, shortest)))
+            .collect()
+    };
+    let route = |fates: &[Fate]| Route { kind: "poll", every: 400.0, ..Route::new("r", fates) };
+    let found = pair(route(&polls(0.0, 0.0)), route(&polls(6.0, 2.0)));
+    assert_eq!(found.polled_apart_ns, None);
+    assert!(found.state.starts_with("slower"), "{}: {}", found.state, found.words);
+    let found = pair(route(&polls(0.0, 0.0)), route(&polls(0.0, 6.0)));
+    assert_eq!(found.polled_apart_ns, Some((1_800_000_000, 6_000_000_000)));
+}
+
+#[test]
+fn beside_other_routes_a_lower_end_must_lie_lower() {
+    let routes = |scale: f64| {
+        let named = |name: &str| Route { name: name.to_owned(), ..seen(40, scale) };
+        side(&[named("one"), named("two"), named("three")])
+    };
+    let found = compare(&routes(1.0), &routes(2.0), &MARGINS);
+    assert_eq!(found.routes.len(), 3);
+    for pair in &found.routes {
+        let effect = pair.mean_ratio.unwrap();
+        assert!(effect.lower_beside < effect.lower, "{effect:?}");
+        assert_eq!(pair.state, "slower", "{}", pair.words);
+    }
+}
+
 fn trended(route: Route) -> Trend {
-    trend(&side(route), Every::Day, 300_000_000_000)
+    trend(&side(&[route]), Every::Day, 300_000_000_000)
 }
 
 #[test]

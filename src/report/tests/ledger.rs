@@ -289,9 +289,9 @@ pub fn model(routes: &[Route], campaign: &str) -> ReportModel {
 }
 
 /// The same canaries as a side of a comparison.
-pub fn side(route: Route) -> crate::report::compare::Side {
+pub fn side(routes: &[Route]) -> crate::report::compare::Side {
     let mut fold = Fold::new(None);
-    rows(&[route], "c").iter().for_each(|row| fold.apply(row));
+    rows(routes, "c").iter().for_each(|row| fold.apply(row));
     crate::report::compare::Side {
         label: "c".to_owned(),
         assessment: fold.assess(None).unwrap(),

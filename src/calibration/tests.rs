@@ -77,6 +77,7 @@ fn started() -> RunStarted {
             dialect: "d".into(),
             push: *kind == "webhook",
             resolution_ns: 0,
+            patience_ns: None,
             max_offset_ns: None,
             dates_stage: false,
             source: "s".into(),
@@ -310,7 +311,13 @@ fn a_shifted_measurement_is_seen() {
     let mut late = World::sound();
     let sightings = late.sightings("webhook-plain");
     sightings.into_iter().for_each(|s| s.observed = s.observed.plus_ns(5 * NS));
-    assert!(wrong(&late.judged()).contains(&"floor webhook".to_owned()));
+    let found = wrong(&late.judged());
+    assert!(found.contains(&"floor webhook".to_owned()));
+    assert!(found.iter().any(|w| w.starts_with("coverage all: ")), "the resolution: {found:?}");
+    let sightings = late.sightings("webhook-plain");
+    sightings.into_iter().for_each(|s| s.not_before = Some(s.observed.plus_ns(-9 * NS)));
+    let found = wrong(&late.judged());
+    assert!(!found.iter().any(|w| w.starts_with("coverage all: ")), "rows that say so: {found:?}");
     let mut early = World::sound();
     let sightings = early.sightings("file-plain");
     sightings.into_iter().for_each(|s| s.observed = s.observed.plus_ns(-NS));

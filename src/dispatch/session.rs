@@ -236,6 +236,7 @@ impl Session {
                 dialect: entry.settings.dialect().to_owned(),
                 push: watcher.push(),
                 resolution_ns: nanos(watcher.resolution()),
+                patience_ns: Some(nanos(watcher.patience())),
                 max_offset_ns: entry.max_offset.map(nanos),
                 dates_stage: entry.max_offset.is_some()
                     && dialect.is_some_and(|dialect| dialect.dates(entry.stage)),

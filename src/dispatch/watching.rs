@@ -16,7 +16,7 @@ use crate::ledger::{Ledger, Stage};
 use crate::matching::Scanner;
 use crate::report::escape::terminal;
 use crate::schedule::Stop;
-use crate::watchers::{BlindReason, WatchContext, WatchError, Watcher};
+use crate::watchers::{BlindReason, Pulse, WatchContext, WatchError, Watcher};
 
 /// A watcher that is ready to be started.
 pub struct WatcherParts {
@@ -71,6 +71,8 @@ impl Watching {
     /// Starts all of them; none is ready yet.
     pub fn start(parts: Vec<WatcherParts>, shared: &WatchEnvironment) -> Result<Watching, Failure> {
         let stop = Arc::new(AtomicBool::new(false));
+        let pulse = Pulse::start(Arc::clone(&shared.clock))
+            .map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))?;
         let mut watching = Watching { running: Vec::new(), stop: Arc::clone(&stop) };
         for part in parts {
             let ready = Arc::new(AtomicBool::new(false));
@@ -84,6 +86,7 @@ impl Watching {
                 cursor: part.cursor,
                 anew: part.anew,
                 clock: Arc::clone(&shared.clock),
+                pulse: Arc::clone(&pulse),
                 scanner: Arc::clone(&shared.scanner),
                 own_files: if alerts { Arc::clone(&shared.own_files) } else { Arc::default() },
                 stop: Arc::clone(&stop),

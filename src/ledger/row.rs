@@ -203,6 +203,10 @@ pub struct WatcherPlan {
     pub push: bool,
     /// Poll period or read delay in nanoseconds: how coarse its times are.
     pub resolution_ns: u64,
+    /// How long after a deadline its next look may still come, nanoseconds; rows of older versions do
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience_ns: Option<u64>,
     /// Bound on the clock difference to the SIEM, if the configuration states one.
     pub max_offset_ns: Option<u64>,
     /// True where the records' own creation times date their reaching the stage, within that bound; rows
@@ -327,8 +331,12 @@ pub struct SightingRow {
     /// When the bytes arrived, before any queue.
     #[serde(rename = "t")]
     pub observed: Stamp,
-    /// Start of the last complete look that did not show it: the lower bound. `None` for a push
-    /// or tail watcher, whose lower bound is the submission.
+    /// Not there before this, as far as the watcher knows: the lower bound. For a poll the start of the
+    /// last complete look that did not show it, `None` in the first look of all. Others give it where it
+    /// lies further back than their resolution: the start of the last complete look, or the beginning of
+    /// a stall of our own, where the record was found by a start, behind a blind span, after a stop, in a
+    /// backlog or without being notified. `None` there means: at most the resolution before `observed`.
+    /// What a webhook is told after a span in which nobody listened is bounded by the blind spans alone.
     #[serde(rename = "b")]
     pub not_before: Option<Stamp>,
     /// The product's id of the alert or document, or a digest of the record; de-duplicates.

@@ -46,8 +46,18 @@ pub(super) struct Mark {
     pub position: Value,
     /// End of the last complete look.
     pub looked: Option<Stamp>,
+    /// Before it, nothing came that lies behind the position; marks of older versions do not say.
+    #[serde(default)]
+    pub since: Option<Stamp>,
     /// The blind span that was open.
     pub blind: Option<Blind>,
+}
+
+impl Mark {
+    /// The lower bound of what lies behind the position. Without any, it may have been there always.
+    pub fn since(&self, now: Stamp) -> Stamp {
+        self.since.or(self.looked).unwrap_or(Stamp { wall_ns: 0, boot_ns: 0, ..now })
+    }
 }
 
 /// Collects what a watcher reads until it is committed.
@@ -59,6 +69,7 @@ pub(super) struct Intake {
     proven: bool,
     records: u64,
     looked: Option<Stamp>,
+    since: Option<Stamp>,
     last_row: Option<Stamp>,
     busy: Stamp,
     blind: Option<Blind>,
@@ -81,6 +92,7 @@ impl Intake {
         let mut intake = Intake {
             busy: context.clock.now(),
             looked: mark.as_ref().and_then(|m| m.looked),
+            since: mark.as_ref().and_then(|m| m.since),
             context,
             dialect,
             batch: Batch::default(),
@@ -166,7 +178,13 @@ impl Intake {
     }
 
     /// Tokens in what a transport carries beside a record (key, headers): of the record's own alert.
-    pub fn beside(&mut self, carried: &[&[u8]], record: &[u8], observed: Stamp) -> usize {
+    pub fn beside(
+        &mut self,
+        carried: &[&[u8]],
+        record: &[u8],
+        observed: Stamp,
+        not_before: Option<Stamp>,
+    ) -> usize {
         let mut ids: Vec<TokenId> = Vec::new();
         for bytes in carried {
             let more = self.tokens(bytes, observed);
@@ -180,7 +198,7 @@ impl Intake {
         let reading =
             Reading { recognised: false, token_proves: false, ..self.dialect.read(record) };
         self.records = self.records.saturating_sub(1);
-        self.reading(reading, &ids, (record, observed), None)
+        self.reading(reading, &ids, (record, observed), not_before)
     }
 
     fn whole(
@@ -325,6 +343,11 @@ impl Intake {
         self.looked = Some(to);
     }
 
+    /// Notes that nothing came before that instant which lies behind the position.
+    pub fn note_since(&mut self, since: Stamp) {
+        self.since = Some(since);
+    }
+
     /// True while a blind span is open.
     pub fn is_blind(&self) -> bool {
         self.blind.is_some()
@@ -392,8 +415,12 @@ impl Intake {
     pub fn hand_over(&mut self, position: &Value) -> Ticket {
         let mut batch = std::mem::take(&mut self.batch);
         batch.rows.extend(std::mem::take(&mut self.strays).into_values().map(Row::Stray));
-        let mark =
-            Mark { position: position.clone(), looked: self.looked, blind: self.blind.clone() };
+        let mark = Mark {
+            position: position.clone(),
+            looked: self.looked,
+            since: self.since,
+            blind: self.blind.clone(),
+        };
         let text = serde_json::to_string(&mark).unwrap_or_default();
         batch.cursor = Some((self.context.name.clone(), text));
         self.context.ledger.append(batch)

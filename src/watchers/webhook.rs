@@ -7,7 +7,11 @@
 //!   be committed. A sender that was not answered tries again, and the repeat is a duplicate.
 //! - Trouble of ours is never answered 4xx, since senders drop what is refused.
 //! - Nobody can be told what did not arrive: its looks mean "we were listening". The time in which no
-//!   process listened is a blind span, opened by the next start.
+//!   process listened is a blind span, opened by the next start; so is one of a second and more in which
+//!   the process was stopped or the machine slept.
+//! - When a sender first tried is not known. What arrives was sent just now only if we have been listening
+//!   ever since its canary was submitted; the outcomes see to that, by the blind spans. What was waiting
+//!   for a process that did not run carries the beginning of that as its lower bound.
 //!
 //! Not promised: that a sender posts. See `silence unproven` in the outcomes.
 
@@ -24,14 +28,17 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::intake::{Intake, Mark};
-use super::{WatchContext, WatchError, Watcher};
+use super::intake::{Intake, Mark, ns};
+use super::{RESOLUTION, WatchContext, WatchError, Watcher, later, not_before};
 use crate::dialects::Dialect;
 use crate::ledger::LedgerError;
 use crate::web::{Limits, MAX_BODY, Serving, Verifier, serve};
 
 /// How often the listener records that it listens, and notices a stop.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A pause of the listener from which on senders may have given up.
+const DEAF: Duration = Duration::from_secs(1);
 
 /// The webhook watcher.
 pub(super) struct WebhookWatcher {
@@ -64,7 +71,7 @@ impl Watcher for WebhookWatcher {
     }
 
     fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
+        RESOLUTION
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
@@ -143,15 +150,19 @@ impl Hook {
 
     /// Records looks until told to stop.
     async fn keep(&self) -> Result<(), WatchError> {
+        let mut last = self.lock().as_ref().map(Intake::now);
         loop {
             tokio::time::sleep(TICK).await;
             let mut guard = self.lock();
             let Some(intake) = guard.as_mut() else { return Ok(()) };
+            let now = intake.now();
+            if let Some(before) = last.replace(now).filter(|last| now.since(last).ns > ns(DEAF)) {
+                intake.lost(before, now, "the process was stopped, or got no time", true);
+            }
             if let Some(source) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
             {
                 return Err(WatchError::Ledger { watcher: intake.context.name.clone(), source });
             }
-            let now = intake.now();
             let stopping = intake.stopping();
             if !intake.is_blind() && (stopping || intake.look_due(&now)) {
                 intake.look(now, now, true, &self.position);
@@ -190,10 +201,16 @@ impl Hook {
     }
 
     /// Takes a body whose sender is known: what to answer once it is committed.
-    fn take(&self, body: &[u8], observed: Stamp) -> (StatusCode, Option<crate::ledger::Ticket>) {
+    fn take(
+        &self,
+        body: &[u8],
+        (observed, since): (Stamp, Stamp),
+    ) -> (StatusCode, Option<crate::ledger::Ticket>) {
         let mut guard = self.lock();
         let Some(intake) = guard.as_mut() else { return (StatusCode::SERVICE_UNAVAILABLE, None) };
-        let sighted = intake.message(body, observed, None);
+        // Whoever is answered by us is listened to.
+        intake.note_look(intake.looked().map_or(observed, |looked| later(looked, observed)));
+        let sighted = intake.message(body, observed, not_before(&observed, since));
         // The sender's mistake, and nothing of ours in it.
         let status = if sighted == 0 && intake.dialect.parts(body).is_err() {
             StatusCode::BAD_REQUEST
@@ -207,9 +224,11 @@ impl Hook {
 
 /// Answers one request. Bodies of answers are empty, whatever the reason.
 async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> StatusCode {
-    let Some(observed) = hook.lock().as_ref().map(Intake::now) else {
-        return StatusCode::SERVICE_UNAVAILABLE;
-    };
+    let arrived = hook.lock().as_ref().map(|intake| {
+        let observed = intake.now();
+        (observed, intake.context.pulse.since(&observed))
+    });
+    let Some(arrived) = arrived else { return StatusCode::SERVICE_UNAVAILABLE };
     if !hook.host_allowed(&request) {
         return StatusCode::FORBIDDEN;
     }
@@ -227,7 +246,7 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
         Ok(body) => body,
         Err(error) => return too_much_or_broken(&error),
     };
-    let now_s = observed.wall_ns.div_euclid(1_000_000_000);
+    let now_s = arrived.0.wall_ns.div_euclid(1_000_000_000);
     if !hook.verifier.accepts(&rest, &parts.headers, &body, now_s) {
         return if hook.verifier.in_path() {
             StatusCode::NOT_FOUND
@@ -237,7 +256,7 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
     }
     let taker = hook.clone();
     // Parsing a large body and a full queue both take time that other connections should not pay.
-    let taken = tokio::task::spawn_blocking(move || taker.take(&body, observed)).await;
+    let taken = tokio::task::spawn_blocking(move || taker.take(&body, arrived)).await;
     match taken {
         Ok((status, None)) => status,
         Ok((status, Some(ticket))) => match ticket.done().await {

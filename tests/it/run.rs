@@ -3,6 +3,7 @@
 
 mod api;
 mod foretold;
+mod late;
 mod outage;
 mod own;
 mod starts;

@@ -274,6 +274,7 @@ fn started(number: u32, run: &Run, begin: f64) -> Row {
             dialect: "json".into(),
             push: false,
             resolution_ns: run.poll_s * 1_000_000_000,
+            patience_ns: None,
             max_offset_ns: None,
             dates_stage: false,
             source: "alerts.json".into(),

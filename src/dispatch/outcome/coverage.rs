@@ -112,6 +112,15 @@ impl Coverage {
             .unwrap_or(covered_to)
     }
 
+    /// First instant of `[from, to)` at which somebody may have spoken in vain, in a blind span or before
+    /// the first look. Nobody who has to be told can make that good, whatever else was recovered.
+    pub fn first_unheard(&self, from: AxisNs, to: AxisNs) -> Option<AxisNs> {
+        let began_after = self.spans.first().is_some_and(|(begin, _)| *begin > from);
+        let blind = self.blind.iter().filter(|b| b.from < to && b.to.is_none_or(|end| end > from));
+        let first = blind.map(|b| b.from.max(from)).min();
+        if began_after { Some(from) } else { first }
+    }
+
     /// True when `[from, to]` was covered without a break.
     pub fn covers(&self, from: AxisNs, to: AxisNs) -> bool {
         self.first_uncovered(from) >= to
@@ -152,6 +161,28 @@ mod tests {
         assert_eq!(coverage.first_uncovered(0), 6 * S);
         assert!(coverage.covers(10 * S, 11 * S));
         assert!(coverage.looked_after(10 * S) && !coverage.looked_after(10 * S + 1));
+    }
+
+    #[test]
+    fn who_spoke_to_nobody_is_unheard() {
+        let mut coverage = Coverage::default();
+        let span = |from: i64, to: Option<i64>| BlindSpan {
+            from: from * S,
+            to: to.map(|to| to * S),
+            reason: "nobody listened".into(),
+            ours: true,
+            recovered: false,
+        };
+        assert_eq!(coverage.first_unheard(0, 9 * S), None, "of no looks nothing is known");
+        coverage.look(S, 2 * S, true, false, 0);
+        assert_eq!(coverage.first_unheard(0, 9 * S), Some(0), "before the first look");
+        coverage.blind(span(5, Some(7)));
+        coverage.blind(span(20, None));
+        assert_eq!(coverage.first_unheard(2 * S, 5 * S), None, "it was heard before");
+        assert_eq!(coverage.first_unheard(2 * S, 9 * S), Some(5 * S));
+        assert_eq!(coverage.first_unheard(6 * S, 9 * S), Some(6 * S));
+        assert_eq!(coverage.first_unheard(7 * S, 9 * S), None, "submitted when it listened again");
+        assert_eq!(coverage.first_unheard(7 * S, 30 * S), Some(20 * S));
     }
 
     #[test]

@@ -6,13 +6,11 @@ use dwell_injectors::receipt::Strength;
 use super::dated::Creation;
 use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
 use super::replays::{self, Replays};
+use super::sight::{by_sight, is_caught_up, patience_ns};
 use super::{
     AxisNs, CanaryView, Dated, Delivery, Interval, Name, Outcome, Reason, StageTime, Verdict,
 };
 use crate::ledger::{ExpectationPlan, RoutePlan, RunStarted, Stage, WatcherPlan};
-
-/// How long after its last look a watcher is still taken to be at work.
-const LOOK_PATIENCE_NS: i64 = 15_000_000_000;
 
 /// Everything that a decision rests on.
 pub(super) struct Case<'a> {
@@ -148,21 +146,7 @@ fn interval(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
     dated(case, times, seen).0
 }
 
-/// The same from our own clock alone.
-fn by_sight(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
-    let upper = seen.observed.saturating_sub(times.submitted).max(0) as u64;
-    let lower = match seen.not_before {
-        Some(not_before) => not_before.saturating_sub(times.submitted).max(0) as u64,
-        None => {
-            let name = case.fold.names.name(seen.watcher);
-            let resolution = watcher(case.run, name).map_or(0, |w| w.resolution_ns);
-            upper.saturating_sub(resolution)
-        }
-    };
-    Interval { lower_ns: lower.min(upper), upper_ns: upper }
-}
-
-fn watcher<'a>(run: &'a RunStarted, name: &str) -> Option<&'a WatcherPlan> {
+pub(super) fn watcher<'a>(run: &'a RunStarted, name: &str) -> Option<&'a WatcherPlan> {
     run.watchers.iter().find(|w| w.name == name)
 }
 
@@ -184,13 +168,15 @@ fn stage_times(case: &Case<'_>, times: &Times, live: &[&Seen]) -> Vec<StageTime>
             .collect();
         seen.sort_by_key(|s| s.observed);
         if let Some(first) = seen.first() {
-            let name = case.fold.names.name(first.watcher);
+            let plan = watcher(case.run, case.fold.names.name(first.watcher));
+            let since_submission = interval(case, times, first);
             stages.push(StageTime {
                 stage,
-                since_submission: interval(case, times, first),
+                since_submission,
                 since_completing: completing(case.canary, &seen)
                     .and_then(|s| times.since_completing(interval(case, times, s))),
-                polled: watcher(case.run, name).is_some_and(|w| w.kind == "poll"),
+                polled: plan.is_some_and(|w| w.kind == "poll")
+                    || is_caught_up(plan, since_submission),
                 watcher: case.fold.names.shared(first.watcher),
             });
         }
@@ -277,6 +263,7 @@ impl Ctx<'_> {
             other_rule_ns: other.map(|seen| interval(self.case, self.times, seen).upper_ns),
             censored_at_ns: None,
             polled: false,
+            caught_up: false,
         };
         match self.deciding() {
             Some(seen) => self.seen(seen, &mut verdict),
@@ -341,6 +328,8 @@ impl Ctx<'_> {
         verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
         verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
         verdict.polled = plan.is_some_and(|w| w.kind == "poll");
+        let own = seen.stage == self.expectation.stage;
+        verdict.caught_up = own && is_caught_up(plan, ttd);
     }
 
     /// An alert tells when the condition was met. Of a burst's events the first says nothing about the
@@ -436,8 +425,9 @@ impl Ctx<'_> {
             let last = coverage.and_then(|c| c.last_end()).unwrap_or(self.times.submitted);
             let first_gap =
                 coverage.map_or(self.times.submitted, |c| c.first_uncovered(self.times.submitted));
+            let patience = patience_ns(watcher(case.run, name));
             let still_looking = first_gap >= last.min(deadline)
-                && case.cut.saturating_sub(last.max(deadline)) <= LOOK_PATIENCE_NS;
+                && case.cut.saturating_sub(last.max(deadline)) <= patience;
             if still_looking {
                 waiting = true;
                 continue;

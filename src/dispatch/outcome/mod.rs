@@ -12,7 +12,7 @@
 //! - Blind is not missed: a miss needs every required watcher to be proven, to have covered the time
 //!   from submission to the deadline without a break, and to have begun a look after the deadline.
 //! - A time to detect is an interval `[lower, upper]` in nanoseconds; the upper end is what our own
-//!   clock saw, the lower end what the last look that did not show it allows.
+//!   clock saw, the lower end what the last look that did not show it allows ([`sight`]).
 //!
 //! # One axis
 //!
@@ -30,6 +30,7 @@ mod fold;
 mod known;
 mod lean;
 mod replays;
+mod sight;
 #[cfg(test)]
 mod tests;
 
@@ -56,6 +57,13 @@ pub struct Interval {
     pub lower_ns: u64,
     /// Not after this.
     pub upper_ns: u64,
+}
+
+impl Interval {
+    /// How much it leaves open.
+    pub fn width_ns(&self) -> u64 {
+        self.upper_ns.saturating_sub(self.lower_ns)
+    }
 }
 
 /// How a canary and one of its expectations ended.
@@ -191,6 +199,9 @@ pub struct Verdict {
     pub censored_at_ns: Option<u64>,
     /// The sighting came from a polled source: its upper end is an upper bound.
     pub polled: bool,
+    /// The sighting came from another source and was found late (by a start, behind a blind span, after a
+    /// stall): its upper end is an upper bound.
+    pub caught_up: bool,
 }
 
 /// When a stage was reached.
@@ -204,7 +215,7 @@ pub struct StageTime {
     /// met: of a burst's events that one with which as many were seen as complete it. `None` where
     /// that event was not sent, or not seen, or where this came before it.
     pub since_completing: Option<Interval>,
-    /// Seen by polling: the upper end is an upper bound.
+    /// Seen by polling, or found late: the upper end is an upper bound.
     pub polled: bool,
     /// Who saw it.
     pub watcher: Name,

@@ -1,6 +1,7 @@
 //! The table of legal moves, row by row, and the conservation law over random histories.
 
 mod dated;
+mod sight;
 
 use std::collections::BTreeMap;
 
@@ -71,6 +72,7 @@ fn plan(kind: &str, max_offset_ns: Option<u64>) -> RunStarted {
             dialect: "lines".into(),
             push: kind == "webhook",
             resolution_ns: 0,
+            patience_ns: None,
             max_offset_ns,
             dates_stage: false,
             source: "s".into(),

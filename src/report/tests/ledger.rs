@@ -120,6 +120,7 @@ fn run(routes: &[Route], campaign: &str) -> Row {
         dialect: "wazuh4".into(),
         push: false,
         resolution_ns: 0,
+        patience_ns: None,
         max_offset_ns: None,
         dates_stage: false,
         source: "alerts.json".into(),

@@ -12,8 +12,13 @@
 //! brought it; a position never lies inside a line. The reading thread waits for no disk of ours. A
 //! watcher of alerts opens no file that an injector of ours names, by whatever name it came to it.
 //!
-//! Not promised: files compressed before we saw them, and notifications on network file systems
-//! (there the poll beneath sets the resolution, and sightings carry a lower bound).
+//! A line is as new as the notification that led to it. Where there was none (on network file systems, whose
+//! other users raise none, and where the poll beneath found it), it came after the last look that read
+//! everything to its end, and the sighting says so. So does one of a line that was found by a start, behind a
+//! blind span, after a stop, or late in a backlog. A file that was missing and is made anew, not moved
+//! here, is as new as the notification again.
+//!
+//! Not promised: files compressed before we saw them.
 
 mod family;
 mod source;
@@ -25,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::intake::Intake;
-use super::{WatchContext, WatchError, Watcher};
+use super::{RESOLUTION, WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
 pub(crate) use family::is_rotated_name;
 use source::FileId;
@@ -47,7 +52,7 @@ impl Watcher for FileWatcher {
     }
 
     fn resolution(&self) -> Duration {
-        Duration::from_millis(1)
+        RESOLUTION
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {

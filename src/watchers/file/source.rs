@@ -91,6 +91,8 @@ pub(super) struct Open {
     edge: Vec<u8>,
     /// True until the end of a line that began before the starting position.
     skip: bool,
+    /// Lower bound of the line that is not finished yet, kept by whoever reads.
+    pub unfinished: Option<Stamp>,
     /// Lines handed on in pieces.
     pub cut: u64,
     chunk: Vec<u8>,
@@ -116,6 +118,7 @@ impl Open {
             tail: Vec::new(),
             edge: Vec::new(),
             skip: false,
+            unfinished: None,
             cut: 0,
             chunk: vec![0; ANCHOR + CHUNK],
         };
@@ -142,6 +145,18 @@ impl Open {
     /// First byte of the line that is not finished yet.
     fn line_start(&self) -> u64 {
         self.offset - self.carry.len() as u64
+    }
+
+    /// When the file was made, wall nanoseconds, where the file system says; not when it got its name.
+    pub fn born_wall_ns(&self) -> Option<i64> {
+        let born = self.file.metadata().ok()?.created().ok()?;
+        let since_epoch = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+        i64::try_from(since_epoch.as_nanos()).ok()
+    }
+
+    /// True when a line has begun that is not finished yet.
+    pub fn is_amid_line(&self) -> bool {
+        !self.carry.is_empty()
     }
 
     pub fn place(&self) -> Place {
@@ -178,6 +193,7 @@ impl Open {
         self.tail.clear();
         self.edge.clear();
         self.skip = false;
+        self.unfinished = None;
     }
 
     /// Hands on every finished line with the stamp of the read that finished it. Returns true at

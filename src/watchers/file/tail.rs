@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::family::{beside, family};
 use super::source::{FileId, Open, Place, Shape, Start};
 use super::wake::{Wake, folder};
-use crate::watchers::WatchError;
 use crate::watchers::intake::{Intake, Mark};
+use crate::watchers::{WatchError, later, not_before};
 
 /// How long a rotated file is read on after its last line: writers reopen late.
 const QUIET: Duration = Duration::from_secs(60);
@@ -21,6 +21,9 @@ const QUIET: Duration = Duration::from_secs(60);
 const MAX_RETIRED: usize = 8;
 /// How long the file may be missing (a rotation takes a moment) before that is recorded.
 const MISSING: Duration = Duration::from_secs(2);
+
+/// How coarsely file systems tell times: one tick of the kernel, nanoseconds.
+const TICK_NS: i64 = 10_000_000;
 
 /// Why a watcher of alerts does not open a file that an injector names.
 pub(super) const OWN_FILE: &str =
@@ -50,10 +53,17 @@ pub(super) struct Tail {
     /// Files of the family that are read already or were there before us.
     known: HashSet<FileId>,
     missing: Option<(Instant, Stamp)>,
+    /// True while the path names nothing.
+    absent: bool,
     /// True while the file is there, was never open and cannot be opened: what it holds is lost.
     denied: bool,
     /// When everything had last been read to its end.
     at_end: Stamp,
+    /// Before it, no line was there that is not read yet: begin of the last complete look, or later
+    /// where a notification was waited for.
+    since: Stamp,
+    /// True while the last look read everything to its end, so that what comes is notified.
+    attentive: bool,
     /// True until the first complete look: then `at_end` is when watching began.
     first: bool,
     /// False when something before the first look may have been lost.
@@ -65,7 +75,9 @@ impl Tail {
     /// Takes the starting position.
     pub fn open(path: PathBuf, intake: Intake, mark: Option<Mark>) -> Result<Tail, WatchError> {
         let at_end = intake.now();
-        let mut wake = Wake::new();
+        let pulse = intake.context.pulse.clone();
+        let mut wake = Wake::new(move || pulse.now());
+        let since = mark.as_ref().map_or(at_end, |mark| mark.since(at_end));
         wake.follow(&path);
         let mut tail = Tail {
             path,
@@ -75,8 +87,11 @@ impl Tail {
             retired: Vec::new(),
             known: HashSet::new(),
             missing: None,
+            absent: false,
             denied: false,
             at_end,
+            since,
+            attentive: false,
             first: true,
             unbroken: false,
             cut: 0,
@@ -86,8 +101,7 @@ impl Tail {
             Some(position) => tail.resume(position),
             None => tail.begin(),
         }
-        let position = tail.position();
-        tail.intake.commit(&position)?;
+        tail.commit()?;
         Ok(tail)
     }
 
@@ -177,14 +191,31 @@ impl Tail {
     /// Runs until told to stop.
     pub fn run(mut self) -> Result<(), WatchError> {
         self.intake.ready();
+        let mut told = None;
         while !self.intake.stopping() {
-            if self.step()? {
-                self.wake.wait();
-            }
+            told = if self.step(told)? { self.wake.wait() } else { None };
         }
-        self.step()?;
+        self.step(told)?;
+        self.intake.note_since(self.unread_since());
         let position = self.position();
         self.intake.close(&position)
+    }
+
+    /// Hands over what was read, with the position behind it and how old what follows can be.
+    fn commit(&mut self) -> Result<(), WatchError> {
+        self.intake.note_since(self.unread_since());
+        let position = self.position();
+        self.intake.commit(&position)
+    }
+
+    /// Before it, nothing was there that lies behind the position.
+    fn unread_since(&self) -> Stamp {
+        let opens = self.retired.iter().map(|r| &r.open).chain(self.current.as_ref());
+        let begun = opens.filter_map(|open| open.unfinished);
+        begun.fold(
+            self.since,
+            |since, begun| if later(since, begun) == begun { since } else { begun },
+        )
     }
 
     fn position(&self) -> Value {
@@ -195,27 +226,42 @@ impl Tail {
     }
 
     /// Reads what there is, follows rotations, and records the look. False when there is more.
-    fn step(&mut self) -> Result<bool, WatchError> {
+    fn step(&mut self, told: Option<Stamp>) -> Result<bool, WatchError> {
+        let told = told.filter(|_| self.wake.fine());
+        if let (Some(told), true) = (told, self.attentive) {
+            self.since = later(self.since, told);
+        }
         let from = self.intake.now();
         let mut ended = false;
         // A rotation may follow upon a rotation; bounded, since the next wake goes on.
         for _ in 0..16 {
             ended = self.read_all()?;
+            let (whole, absent) = (ended, self.absent);
             if !self.follow() {
                 break;
+            }
+            if let Some(told) = told.filter(|told| whole && absent && self.is_born_since(told)) {
+                self.since = later(self.since, told);
             }
             ended = false;
         }
         let to = self.intake.now();
-        if ended && self.missing.is_none() {
+        self.attentive = ended && self.missing.is_none();
+        if self.attentive {
+            self.since = later(self.since, from);
             self.looked(from, to);
         }
         if self.intake.full() || self.intake.pending() {
-            let position = self.position();
-            self.intake.commit(&position)?;
+            self.commit()?;
         }
         self.intake.healthy()?;
         Ok(ended || self.intake.is_blind())
+    }
+
+    /// True for a file that was made no earlier, not moved here with what others wrote into it before.
+    fn is_born_since(&self, told: &Stamp) -> bool {
+        let born = self.current.as_ref().and_then(Open::born_wall_ns);
+        born.is_some_and(|born| born >= told.wall_ns.saturating_sub(TICK_NS))
     }
 
     fn looked(&mut self, from: Stamp, to: Stamp) {
@@ -234,8 +280,7 @@ impl Tail {
     /// Reads the rotated files and the present one to their ends.
     fn read_all(&mut self) -> Result<bool, WatchError> {
         let clock = self.intake.context.clock.clone();
-        // Without notifications the last complete reading is the lower bound.
-        let not_before = (!self.wake.fine() && !self.first).then_some(self.at_end);
+        let since = self.since;
         let mut ended = true;
         let mut failed = None;
         let opens = self.retired.iter_mut().map(|r| (&mut r.open, Some(&mut r.quiet_since)));
@@ -243,12 +288,16 @@ impl Tail {
         for (open, quiet) in opens {
             let before = open.place().offset;
             let intake = &mut self.intake;
+            // The first line that is finished may have begun long before.
+            let mut begun = open.unfinished.take();
             match open.read(&*clock, &mut |line, stamp| {
-                intake.message(line, stamp, not_before);
+                let since = begun.take().unwrap_or(since);
+                intake.message(line, stamp, not_before(&stamp, since));
             }) {
                 Ok(end) => ended &= end,
                 Err(error) => failed = Some(error),
             }
+            open.unfinished = open.is_amid_line().then(|| begun.unwrap_or(since));
             if let Some(quiet) = quiet.filter(|_| open.place().offset != before) {
                 *quiet = Instant::now();
             }
@@ -260,8 +309,7 @@ impl Tail {
         }
         self.forget_quiet();
         if !ended && self.intake.full() {
-            let position = self.position();
-            self.intake.commit(&position)?;
+            self.commit()?;
         }
         Ok(ended)
     }
@@ -275,9 +323,10 @@ impl Tail {
             .or((self.retired.len() > MAX_RETIRED).then_some(0))
         {
             let mut old = self.retired.remove(at).open;
+            let since = old.unfinished.unwrap_or(self.since);
             let intake = &mut self.intake;
             old.last(&*clock, &mut |line, stamp| {
-                intake.message(line, stamp, None);
+                intake.message(line, stamp, not_before(&stamp, since));
             });
             self.cut += old.cut;
         }
@@ -357,6 +406,7 @@ impl Tail {
     /// The path names something readable again.
     fn found(&mut self) {
         self.missing = None;
+        self.absent = false;
         if self.intake.is_blind() {
             let now = self.intake.now();
             // What was open has been read on, and what is new is read from its first byte.
@@ -372,6 +422,7 @@ impl Tail {
     fn unreadable(&mut self, error: &io::Error) {
         let now = self.intake.now();
         let gone = error.kind() == io::ErrorKind::NotFound;
+        self.absent = gone;
         self.denied |= !gone && self.current.is_none();
         let (since, from) = *self.missing.get_or_insert((Instant::now(), now));
         if !gone || self.current.is_none() || since.elapsed() > MISSING {

@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::intake::{Intake, Mark, ns};
-use super::{SettingsError, WatchContext, WatchError, Watcher};
+use super::{PATIENCE, SettingsError, WatchContext, WatchError, Watcher};
 use crate::config::checked::HttpAuth;
 use crate::dialects::{Dialect, Page, Request, RequestError, Wanted};
 use fetch::Fetcher;
@@ -48,6 +48,8 @@ const NAP: Duration = Duration::from_millis(50);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a try goes from page to page.
 const TRY: Duration = Duration::from_secs(10);
+/// What a look may take beyond its period and the limit of one answer: further pages, a busy machine.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// The poll watcher.
 pub(super) struct PollWatcher {
@@ -55,6 +57,7 @@ pub(super) struct PollWatcher {
     dialect: Arc<Dialect>,
     request: Request,
     every: Duration,
+    timeout: Duration,
     overlap: Duration,
     vars: std::collections::BTreeMap<String, String>,
 }
@@ -86,6 +89,7 @@ impl PollWatcher {
             dialect,
             request,
             every: s.every,
+            timeout: s.timeout,
             overlap: s.overlap,
             vars: s.vars.clone(),
         })
@@ -180,6 +184,10 @@ impl Watcher for PollWatcher {
 
     fn resolution(&self) -> Duration {
         self.every
+    }
+
+    fn patience(&self) -> Duration {
+        PATIENCE.max(self.every.saturating_add(self.timeout).saturating_add(SLACK))
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {

@@ -3,6 +3,7 @@
 mod files;
 mod hooks;
 mod polls;
+mod sights;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use dwell::dialects::Dialects;
 use dwell::ledger::{Batch, Intent, Ledger, Opening, Reader, Row, Stage, StrayClass};
 use dwell::matching::Scanner;
-use dwell::watchers::{WatchContext, WatcherSettings, build};
-use dwell_injectors::stamp::{Clock, SystemClock};
+use dwell::watchers::{Pulse, RESOLUTION, WatchContext, WatcherSettings, build};
+use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
 use dwell_injectors::token::{Carrier, KeyRing};
 
 const KEY: [u8; 32] = [7; 32];
@@ -120,6 +121,7 @@ impl Bench {
             cursor: Reader::open(&self.path()).unwrap().cursor("w").unwrap(),
             anew: false,
             clock: self.clock.clone(),
+            pulse: Pulse::start(self.clock.clone()).unwrap(),
             scanner: Arc::new(Scanner::new(self.keys.clone())),
             own_files: Arc::from([self.own_file()]),
             stop: stop.clone(),
@@ -141,6 +143,19 @@ impl Bench {
             })
             .unwrap();
         rows
+    }
+
+    /// The lower bound of what is known about when a canary's alert came, and true where the row gives it.
+    pub fn since(&self, serial: u32) -> (Stamp, bool) {
+        let rows = self.rows();
+        let of = |row: &Row| match row {
+            Row::Sighting(s) if s.canary.serial == serial => {
+                let fine = -(RESOLUTION.as_nanos() as i64);
+                Some((s.not_before.unwrap_or(s.observed.plus_ns(fine)), s.not_before.is_some()))
+            }
+            _ => None,
+        };
+        rows.iter().find_map(of).expect("it was sighted")
     }
 
     /// Serials of the sightings, in order.
@@ -372,6 +387,7 @@ fn kafka_misses_no_first_record_and_makes_an_outage_good() {
     );
     let mut next = 0;
     // Each start races its first record; what is sent between two runs is read by the next one.
+    let mut between = Vec::new();
     for _ in 0..5 {
         let running = bench.start(&settings);
         send(next);
@@ -379,6 +395,7 @@ fn kafka_misses_no_first_record_and_makes_an_outage_good() {
         until("both are sighted", || bench.sighted().len() == next as usize + 2);
         running.stop();
         send(next + 2);
+        between.push((next + 2, bench.clock.now()));
         next += 3;
     }
     let running = bench.start(&settings);
@@ -404,10 +421,15 @@ fn kafka_misses_no_first_record_and_makes_an_outage_good() {
     until("the outage is seen", || blind(true));
     cluster.broker_up(1).unwrap();
     send(next);
+    between.push((next, bench.clock.now()));
     until("the outage is over", || blind(false) && bench.sighted().contains(&next));
     running.stop();
     let mut expected = numbers(next + 1);
     expected.extend([30, 31]);
     assert_eq!(sorted(bench.sighted()), expected, "what took one back is no alert");
+    for (serial, sent) in between {
+        let (since, given) = bench.since(serial);
+        assert!(given && sent.since(&since).ns > 0, "{serial} came while nobody read");
+    }
     assert_eq!(bench.strays(StrayClass::Duplicate), 0);
 }

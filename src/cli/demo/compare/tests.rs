@@ -179,6 +179,7 @@ fn canary(serial: u32, (outcome, last_stage): &(Outcome, Stage)) -> CanaryView {
         other_rule_ns: None,
         censored_at_ns: None,
         polled: false,
+        caught_up: false,
     };
     CanaryView {
         id: id(serial),

@@ -14,15 +14,21 @@
 //! - A token in a record's key or in one of its headers belongs to the record's alert. A record without a
 //!   value takes an earlier one back; it is no alert, whatever its key holds.
 //!
-//! Not promised: record times (a sighting's time is ours).
+//! - A record is new where nothing waited when it came: the queue was empty, the last look had caught up
+//!   with the ends that it asked for at once, and the brokers have complained of nothing since. Otherwise
+//!   it came after the last look that reached its goal began, and the sighting says so.
+//!
+//! Not promised: record times (a sighting's time is ours), and that brokers who hang for less than
+//! [`FRESH`] without breaking a connection are noticed.
+
+mod ends;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
-use dwell_injectors::kafka_complaints::{Complaints, next_step};
+use crossbeam_channel::{Receiver, bounded};
+use dwell_injectors::kafka_complaints::Complaints;
 use dwell_injectors::kafka_settings::{KafkaProperties, KafkaSecurity, connection_properties};
 use dwell_injectors::stamp::Stamp;
 use rdkafka::client::ClientContext;
@@ -35,18 +41,17 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::intake::{Intake, Mark};
-use super::{SettingsError, WatchContext, WatchError, Watcher};
+use super::intake::{Intake, Mark, ns};
+use super::{RESOLUTION, SettingsError, WatchContext, WatchError, Watcher, later, not_before};
 use crate::dialects::Dialect;
+use ends::{Answer, Asker, Ends, NAP, Unanswered, ends, explained};
 
-/// How long brokers may take to answer a question.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Distance of questions about the ends of the partitions.
-const ASK: Duration = Duration::from_secs(1);
 /// Headers of a record that are read.
 const MAX_HEADERS: usize = 64;
-/// How soon a stop is noticed.
-const NAP: Duration = Duration::from_millis(100);
+/// A look that reached its goal so soon was at the end of the topic.
+const PROMPT: Duration = Duration::from_millis(500);
+/// How long after such a look began what comes is taken for new: the next one is due before.
+const FRESH: Duration = Duration::from_millis(1500);
 
 /// The Kafka watcher.
 pub(super) struct KafkaWatcher {
@@ -61,24 +66,6 @@ pub(super) struct KafkaWatcher {
 struct Position {
     topic: String,
     next: BTreeMap<i32, i64>,
-}
-
-/// First and next offset of a partition at the broker.
-type Ends = BTreeMap<i32, (i64, i64)>;
-
-/// Brokers' answer, and when it was asked for.
-struct Answer {
-    asked: Stamp,
-    ends: Result<Ends, Unanswered>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) struct Unanswered {
-    /// In the library's words.
-    pub reason: String,
-    /// True when the configuration has to change.
-    pub ours: bool,
 }
 
 /// Hears why the library gets no answer.
@@ -156,7 +143,7 @@ impl Watcher for KafkaWatcher {
     }
 
     fn resolution(&self) -> Duration {
-        Duration::from_millis(5)
+        RESOLUTION
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
@@ -189,66 +176,6 @@ impl Watcher for KafkaWatcher {
     }
 }
 
-/// Asks for the ends again and again until nobody listens.
-struct Asker {
-    consumer: Arc<Client>,
-    topic: String,
-    context: WatchContext,
-    answers: Sender<Answer>,
-}
-
-impl Asker {
-    fn run(self) {
-        loop {
-            let begin = Instant::now();
-            let asked = self.context.clock.now();
-            let ends = ends(&self.consumer, &self.topic);
-            // The reader polls: by now it has heard the reason.
-            let ends = ends.map_err(|trouble| explained(&self.consumer, trouble));
-            if self.answers.send(Answer { asked, ends }).is_err() {
-                return;
-            }
-            while begin.elapsed() < ASK {
-                if self.context.stop.load(Ordering::Relaxed) {
-                    return;
-                }
-                std::thread::sleep(NAP.min(ASK.saturating_sub(begin.elapsed())));
-            }
-        }
-    }
-}
-
-/// With the library's own reason, where it gave one since the last answer.
-fn explained(consumer: &Client, trouble: Unanswered) -> Unanswered {
-    let Some((code, reason)) = consumer.context().0.take() else { return trouble };
-    let refused = matches!(code, Code::Authentication | Code::SaslAuthenticationFailed);
-    Unanswered {
-        reason: format!("cannot reach the brokers: {reason}; {}", next_step(Some(code))),
-        ours: refused || trouble.ours,
-    }
-}
-
-fn ends(consumer: &Client, topic: &str) -> Result<Ends, Unanswered> {
-    let target = |e: KafkaError| Unanswered { reason: e.to_string(), ours: false };
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).map_err(target)?;
-    // What the library complained of before it found an answer is over.
-    consumer.context().0.take();
-    let found = metadata.topics().iter().find(|t| t.name() == topic);
-    let Some(found) = found.filter(|t| t.error().is_none() && !t.partitions().is_empty()) else {
-        let code = found.and_then(|t| t.error()).map(|e| format!(": {}", Code::from(e)));
-        let code = code.unwrap_or_default();
-        let reason = format!("the brokers show no topic {topic:?}{code}; check `topic` and rights");
-        return Err(Unanswered { reason, ours: true });
-    };
-    let mut ends = Ends::new();
-    for partition in found.partitions() {
-        let (low, high) =
-            consumer.fetch_watermarks(topic, partition.id(), ANSWER).map_err(target)?;
-        ends.insert(partition.id(), (low, high));
-    }
-    Ok(ends)
-}
-
 /// What a record carries beside its value.
 fn carried<'m>(message: &'m BorrowedMessage<'_>) -> Vec<&'m [u8]> {
     let headers = message.headers().into_iter().flat_map(|headers| {
@@ -276,10 +203,18 @@ struct Reader {
     last: Ends,
     earlier: Ends,
     first: bool,
+    /// Begin of the last look that reached its goal: what is unread came after it.
+    asked: Stamp,
+    /// Before it, nothing came that is unread: later than `asked` while the reader is at the end.
+    since: Stamp,
+    /// True while the reader is taken to be at the end.
+    steady: bool,
 }
 
 impl Reader {
     fn new(consumer: Arc<Client>, topic: String, intake: Intake, mark: Option<Mark>) -> Reader {
+        let now = intake.now();
+        let asked = mark.as_ref().map_or(now, |mark| mark.since(now));
         let before = mark
             .and_then(|m| serde_json::from_value::<Position>(m.position).ok())
             .filter(|p| p.topic == topic);
@@ -294,6 +229,9 @@ impl Reader {
             last: Ends::new(),
             earlier: Ends::new(),
             first: true,
+            asked,
+            since: asked,
+            steady: false,
         }
     }
 
@@ -305,12 +243,20 @@ impl Reader {
             self.read()?;
             self.reach();
             if self.intake.pending() {
-                self.intake.commit(&self.position())?;
+                self.commit()?;
             }
             self.intake.healthy()?;
         }
+        self.intake.note_since(self.asked);
         let position = self.position();
         self.intake.close(&position)
+    }
+
+    /// Hands over what was read, with the position behind it and how old what follows can be.
+    fn commit(&mut self) -> Result<(), WatchError> {
+        self.intake.note_since(self.asked);
+        let position = self.position();
+        self.intake.commit(&position)
     }
 
     fn position(&self) -> Value {
@@ -321,15 +267,31 @@ impl Reader {
     /// Reads what has arrived, at most a batch.
     fn read(&mut self) -> Result<(), WatchError> {
         let consumer = self.consumer.clone();
-        let mut wait = NAP;
+        // The queue is asked before it is waited for: only what comes into an empty one has just come.
+        let (mut waiting, mut found) = (false, false);
+        let mut before = self.intake.now();
         for _ in 0..1000 {
-            match consumer.poll(wait) {
-                None => return Ok(()),
+            let next = consumer.poll(if waiting { NAP } else { Duration::ZERO });
+            let into_empty = std::mem::take(&mut waiting);
+            if next.is_none() {
+                self.emptied(before);
+                if found || into_empty {
+                    return Ok(());
+                }
+                waiting = true;
+                continue;
+            }
+            found = true;
+            match next {
+                None => {}
                 Some(Ok(message)) => {
                     let observed = self.intake.now();
+                    before = observed;
+                    self.came(observed, into_empty);
                     if let Some(payload) = message.payload() {
-                        self.intake.message(payload, observed, None);
-                        self.intake.beside(&carried(&message), payload, observed);
+                        let not_before = not_before(&observed, self.since);
+                        self.intake.message(payload, observed, not_before);
+                        self.intake.beside(&carried(&message), payload, observed, not_before);
                     }
                     self.next.insert(message.partition(), message.offset() + 1);
                     self.at_end.insert(message.partition(), false);
@@ -342,14 +304,36 @@ impl Reader {
             if self.intake.full() {
                 return Ok(());
             }
-            wait = Duration::ZERO;
         }
         Ok(())
+    }
+
+    /// Nothing waited at that instant.
+    fn emptied(&mut self, at: Stamp) {
+        if self.steady && at.since(&self.asked).ns <= ns(FRESH) {
+            self.since = later(self.since, at);
+        }
+    }
+
+    /// A record was handed on by the library, `into_empty` hands that were waiting for it.
+    fn came(&mut self, observed: Stamp, into_empty: bool) {
+        if observed.since(&self.asked).ns > ns(FRESH) {
+            self.doubt();
+        } else if self.steady && into_empty {
+            self.since = later(self.since, self.intake.context.pulse.since(&observed));
+        }
+    }
+
+    /// What comes next may have been there since the last look that reached its goal began.
+    fn doubt(&mut self) {
+        self.steady = false;
+        self.since = self.asked;
     }
 
     /// An error while reading. Those that last show in the answers about the ends.
     fn complaint(&mut self, error: &KafkaError) -> Result<(), WatchError> {
         tracing::debug!(%error, "while reading");
+        self.doubt();
         let code = error.rdkafka_error_code();
         if matches!(code, Some(Code::AutoOffsetReset | Code::OffsetOutOfRange)) {
             // Known from the next answer: the first offset has moved past ours.
@@ -365,13 +349,14 @@ impl Reader {
                 let from = self.intake.looked().unwrap_or(answer.asked);
                 self.intake.blind(from, trouble.reason, trouble.ours);
                 self.goal = None;
+                self.doubt();
                 return Ok(());
             }
         };
         if self.place(&ends, answer.asked) {
             self.assign()?;
-            let position = self.position();
-            self.intake.commit(&position)?;
+            self.doubt();
+            self.commit()?;
             self.intake.ready();
         }
         if self.goal.is_none() {
@@ -446,6 +431,9 @@ impl Reader {
         self.goal = None;
         self.intake.see(from, true);
         let now = self.intake.now();
+        self.asked = later(self.asked, from);
+        self.since = later(self.since, self.asked);
+        self.steady = now.since(&from).ns <= ns(PROMPT);
         if self.first || self.intake.look_due(&now) {
             let position = self.position();
             let unbroken = !self.first || self.before.is_some();

@@ -1,0 +1,137 @@
+//! A process that was killed or stopped while the alerts came: what it reads afterwards is not late.
+
+use dwell::dispatch::outcome::{Fold, Interval, Outcome, Reason};
+use dwell::ledger::{Reader, Row};
+use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
+
+use super::*;
+
+const DEADLINE: Duration = Duration::from_secs(4);
+
+fn site(watcher: Option<String>) -> Site {
+    let mut setup = Setup { count: 3, window: "500ms", deadline: "4s", ..Setup::default() };
+    if let Some(watcher) = watcher {
+        setup.watcher = watcher;
+    }
+    Site::new(&setup)
+}
+
+/// Starts a run and waits until it has sent all of its canaries and knows so.
+fn all_sent(site: &Site) -> (Child, Instant) {
+    site.foreign_record();
+    let child = site.start(&["run"]);
+    wait_until("three canaries", || lines(&site.path("auth.log")) >= 3);
+    let sent = Instant::now();
+    std::thread::sleep(Duration::from_millis(500));
+    (child, sent)
+}
+
+fn alerts(site: &Site) -> Vec<String> {
+    let log = std::fs::read_to_string(site.path("auth.log")).unwrap();
+    let alert = |line: &str| {
+        serde_json::json!({"rule": {"id": "5710"}, "full_log": line.trim()}).to_string()
+    };
+    log.lines().map(alert).collect()
+}
+
+/// Writes an alert for each canary, and says when they were all there.
+fn alert_all(site: &Site) -> Stamp {
+    let mut file = std::fs::OpenOptions::new().append(true).open(site.path("alerts.json")).unwrap();
+    for alert in alerts(site) {
+        writeln!(file, "{alert}").unwrap();
+    }
+    SystemClock::new().now()
+}
+
+fn rows(site: &Site) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let reader = Reader::open(&site.path("dwell.db")).unwrap();
+    reader
+        .rows(|_, row| {
+            rows.push(row);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
+}
+
+fn sightings(site: &Site) -> usize {
+    rows(site).iter().filter(|row| matches!(row, Row::Sighting(_))).count()
+}
+
+/// Nobody can say whether they came in time, and every interval holds the instant at which they were there.
+fn straddle(site: &Site, there: Stamp) {
+    let mut fold = Fold::new(None);
+    rows(site).iter().for_each(|row| fold.apply(row));
+    let assessment = fold.assess(None).unwrap();
+    assert_eq!(assessment.routes[0].canaries.len(), 3);
+    for canary in &assessment.routes[0].canaries {
+        let verdict = &canary.verdicts[0];
+        let since = u64::try_from(fold.place(&there) - canary.submitted).unwrap();
+        let Some(Interval { lower_ns, upper_ns }) = verdict.ttd else { panic!("{verdict:?}") };
+        assert!(lower_ns <= since && since <= upper_ns, "{since} ns: {verdict:?}");
+        assert!(upper_ns > DEADLINE.as_nanos() as u64, "{verdict:?}");
+        assert_eq!(verdict.outcome, Outcome::Indeterminate, "{verdict:?}");
+        assert_eq!(verdict.reason, Some(Reason::Straddles));
+    }
+}
+
+fn until_past_the_deadline(sent: Instant) {
+    std::thread::sleep((DEADLINE + Duration::from_secs(1)).saturating_sub(sent.elapsed()));
+}
+
+#[test]
+fn alerts_that_came_after_a_kill_are_not_late_because_they_are_read_late() {
+    let site = site(None);
+    let (mut child, sent) = all_sent(&site);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let there = alert_all(&site);
+    until_past_the_deadline(sent);
+    let mut watch = site.start(&["watch"]);
+    wait_until("all are sighted", || sightings(&site) == 3);
+    signal(&watch, "-INT");
+    watch.wait().unwrap();
+    straddle(&site, there);
+}
+
+#[test]
+fn alerts_that_came_while_the_process_was_stopped_are_not_late() {
+    let site = site(None);
+    let (mut child, sent) = all_sent(&site);
+    signal(&child, "-STOP");
+    let there = alert_all(&site);
+    until_past_the_deadline(sent);
+    signal(&child, "-CONT");
+    wait_until("all are sighted", || sightings(&site) == 3);
+    child.wait().unwrap();
+    straddle(&site, there);
+}
+
+#[test]
+fn alerts_that_were_posted_to_a_stopped_process_are_not_late_and_the_span_is_told() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let site = site(Some(format!(
+        "type = \"webhook\"\nlisten = \"127.0.0.1:{port}\"\ndialect = \"json\"\n\
+         auth = {{ type = \"none\" }}"
+    )));
+    let (mut child, sent) = all_sent(&site);
+    signal(&child, "-STOP");
+    let posts: Vec<_> = alerts(&site)
+        .into_iter()
+        .map(|alert| std::thread::spawn(move || post(port, "/", &alert)))
+        .collect();
+    let there = SystemClock::new().now();
+    until_past_the_deadline(sent);
+    signal(&child, "-CONT");
+    for posted in posts {
+        assert!(posted.join().unwrap().starts_with("HTTP/1.1 2"));
+    }
+    child.wait().unwrap();
+    straddle(&site, there);
+    let stopped = |row: &Row| match row {
+        Row::Blind(blind) => blind.ours && blind.reason.contains("stopped"),
+        _ => false,
+    };
+    assert!(rows(&site).iter().any(stopped), "a sender may have given up meanwhile");
+}

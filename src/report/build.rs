@@ -418,7 +418,7 @@ fn evidence(assessment: &Assessment, beside: &Beside<'_>) -> Evidence {
 
 fn definitions() -> Vec<Definition> {
     [
-        ("time to detect", "From submission of the canary's first event to the first satisfying sighting, on dwell's own clock, as an interval; polled sources give an upper bound."),
+        ("time to detect", "From submission of the canary's first event to the first satisfying sighting, on dwell's own clock, as an interval; what was polled, or found late by a watcher that was away, gives an upper bound."),
         ("detected / late", "Seen within the deadline / after it and before the horizon."),
         ("missed", "Not seen by the deadline, by watchers that have proved that they can see, that looked without a break and once more after the deadline."),
         ("undelivered", "Rejected at hand-over for certain. Counts as not met, unless the fault is ours."),
@@ -427,7 +427,7 @@ fn definitions() -> Vec<Definition> {
         ("not yet due", "Planned, and at the cut neither handed over nor withdrawn. Planned = withdrawn + not yet due + injected."),
         ("undetected curve", "Kaplan-Meier estimate of the share not yet detected, with a 95 % log-log band. Canaries not seen are censored at the horizon, the cut or the first instant that nobody covered, never dropped."),
         ("p50, p90, p95", "Time by which that share of the canaries is detected, with a 95 % Brookmeyer-Crowley interval; shown only with enough canaries to carry it."),
-        ("polled", "Where polls are further apart than 5 % of the median, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate, or, beyond what can be resampled, from the lower limit on lower ends to the upper limit on upper ends; an estimate's cell is what fits the polls equally well; how far the true quantile may be from it, its interval says. Where they are closer, the upper ends: an upper bound."),
+        ("polled or found late", "Where polls are further apart than 5 % of the median, or a watcher that was away or stopped leaves as much open, Turnbull's estimate on the intervals, with 95 % bootstrap intervals, which are approximate, or, beyond what can be resampled, from the lower limit on lower ends to the upper limit on upper ends; an estimate's cell is what fits the polls equally well; how far the true quantile may be from it, its interval says. Where the intervals are narrower, the upper ends: an upper bound."),
         ("by blocks", "The same interval by drawing whole blocks of submission time, since canaries that one run of a rule catches are not independent; printed where the two differ by more than a fifth."),
         ("mean", "Only up to the deadline: later and unseen ones count as the deadline. With its standard error."),
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),

@@ -170,7 +170,7 @@ pub enum StagesFrom {
 pub struct StageReport {
     /// Its name.
     pub stage: String,
-    /// The times are upper bounds: some were polled.
+    /// The times are upper bounds: some were polled, or found late.
     pub upper_bound: bool,
     /// The spread of the upper ends, detected only.
     pub spread: Spread,

@@ -99,7 +99,7 @@ fn cells(ttd: &TtdReport) -> String {
             Some(format!("p{} {}", q.p * 100.0, limits(within.lower, within.upper)))
         })
         .collect();
-    let mut words = "polled coarsely: Turnbull's estimate, interval-censored".to_owned();
+    let mut words = "coarse times: Turnbull's estimate, interval-censored".to_owned();
     if !parts.is_empty() {
         let how = how(ttd.blocks.resamples, ttd.blocks.not_computed.is_none());
         words.push_str(&format!(

@@ -87,9 +87,9 @@ pub struct CompletingReport {
 pub enum Method {
     /// Kaplan-Meier, with log-log intervals.
     KaplanMeier,
-    /// The same on the upper ends of polled intervals: an upper bound.
+    /// The same on the upper ends of intervals: an upper bound.
     KaplanMeierUpperEnds,
-    /// Turnbull's estimate on polled intervals, with bootstrap intervals; beyond what can be resampled,
+    /// Turnbull's estimate on the intervals, with bootstrap intervals; beyond what can be resampled,
     /// from the lower limit on lower ends to the upper limit on upper ends.
     Turnbull,
 }

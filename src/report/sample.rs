@@ -5,6 +5,8 @@
 //!   labelled an upper bound. That errs on the safe side of an objective.
 //! - Coarser polled times: Turnbull's estimate on the intervals themselves. Never the middle of an
 //!   interval. Of more canaries than a report can estimate so, the upper ends again, and it is said.
+//! - So with times that another watcher found late (by a start, behind a blind span, after a stop), once
+//!   one of their intervals is wider than 5 % of the median: it is no exact time among exact ones.
 //!
 //! A polled time that the alert's own creation time decides (see `dispatch::outcome`) has the narrow
 //! interval of that, and the label says how many have.
@@ -48,7 +50,9 @@ pub(super) struct Sample {
     pub submitted: Vec<i64>,
     /// Of the polled detections, ascending.
     widths: Vec<u64>,
-    /// Of these, whose times are the records' own.
+    /// Of those that other watchers found late.
+    late: Vec<u64>,
+    /// Of the polled ones, whose times are the records' own.
     dated: usize,
 }
 
@@ -96,8 +100,10 @@ impl Sample {
                 Some(ttd) => Interval { lower_ns: ttd.lower_ns, upper_ns: Some(ttd.upper_ns) },
                 None => Interval { lower_ns: observation.time_ns, upper_ns: None },
             };
-            if let (Some(ttd), true) = (verdict.ttd, verdict.polled) {
-                sample.widths.push(ttd.upper_ns.saturating_sub(ttd.lower_ns));
+            match verdict.ttd {
+                Some(ttd) if verdict.polled => sample.widths.push(ttd.width_ns()),
+                Some(ttd) if verdict.caught_up => sample.late.push(ttd.width_ns()),
+                _ => {}
             }
             sample.dated += usize::from(verdict.polled && verdict.dated == Dated::ByRecord);
             sample.observations.push(observation);
@@ -108,27 +114,38 @@ impl Sample {
         sample
     }
 
-    /// Whose times these are, where a poll found them.
+    /// Whose times these are, where a poll found them or some were found late.
     fn whose(&self) -> String {
-        match (self.dated, self.widths.len()) {
-            (0, _) => "polled".to_owned(),
-            (dated, polled) => format!("polled, {dated} of {polled} by the alert's own time"),
-        }
+        let polled = match (self.dated, self.widths.len()) {
+            (_, 0) => None,
+            (0, _) => Some("polled".to_owned()),
+            (dated, polled) => Some(format!("polled, {dated} of {polled} by the alert's own time")),
+        };
+        let late = match self.late.len() {
+            0 => None,
+            late => Some(format!("{late} of {} found late", self.detections())),
+        };
+        polled.into_iter().chain(late).collect::<Vec<_>>().join(", ")
     }
 
-    /// True where any detection was polled.
+    fn detections(&self) -> usize {
+        self.observations.iter().filter(|o| o.event).count()
+    }
+
+    /// True where any detection was polled, or found late.
     pub fn polled(&self) -> bool {
-        !self.widths.is_empty()
+        !self.widths.is_empty() || !self.late.is_empty()
     }
 
     /// The estimate, by the one rule.
     pub fn fit(&self) -> Fit {
         let upper = Curve::fit(&self.observations);
-        let Some(width) = self.widths.get(self.widths.len() / 2) else {
-            return self.by_curve(upper, Method::KaplanMeier, "");
-        };
-        let coarse = *width as f64 > COARSE * median(&upper) as f64;
+        let most = COARSE * median(&upper) as f64;
+        let wide = |width: &u64| *width as f64 > most;
+        let polled = self.widths.get(self.widths.len() / 2);
+        let coarse = polled.is_some_and(wide) || self.late.iter().any(wide);
         match (coarse, self.intervals.len()) {
+            (false, _) if polled.is_none() => self.by_curve(upper, Method::KaplanMeier, ""),
             (false, _) => self.by_curve(upper, Method::KaplanMeierUpperEnds, ""),
             (true, n) if n > TURNBULL_MOST => {
                 self.by_curve(upper, Method::KaplanMeierUpperEnds, TOO_MANY)
@@ -222,10 +239,12 @@ impl Sample {
     /// How closely times are known: nine of ten detections lie in intervals of at most this length, in
     /// nanoseconds; what our own clock stamped counts as 0. `None` without a detection.
     fn coarseness(&self) -> Option<u64> {
-        let events = self.observations.iter().filter(|o| o.event).count();
+        let events = self.detections();
         let rank = (events * 9).div_ceil(10).checked_sub(1)?;
-        let own = events.saturating_sub(self.widths.len());
-        Some(rank.checked_sub(own).and_then(|at| self.widths.get(at)).copied().unwrap_or(0))
+        let mut widths = [self.widths.as_slice(), &self.late].concat();
+        widths.sort_unstable();
+        let own = events.saturating_sub(widths.len());
+        Some(rank.checked_sub(own).and_then(|at| widths.get(at)).copied().unwrap_or(0))
     }
 }
 

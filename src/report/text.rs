@@ -303,8 +303,8 @@ fn stage_lines(page: &mut Page, model: &ReportModel) {
     if model.routes.iter().any(|route| !route.stages.is_empty()) {
         page.line(
             0,
-            "Stages, detected only: median since submission (n); ≤ marks polled times, which are upper \
-             bounds",
+            "Stages, detected only: median since submission (n); ≤ marks times that were polled or found late: \
+             upper bounds",
         );
     }
     for route in model.routes.iter().filter(|route| !route.stages.is_empty()) {

@@ -144,7 +144,7 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
 fn curves(page: &mut String, model: &ReportModel) {
     page.push_str(
         "<h2>Share not yet detected</h2><p class=\"small\">Kaplan-Meier estimate with its 95 % log-log \
-         band, or for coarsely polled times Turnbull's estimate between its two edges, which are no \
+         band, or for coarse times Turnbull's estimate between its two edges, which are no \
          confidence band; the time axis is logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
     );
     for note in &model.notes {
@@ -199,7 +199,7 @@ fn sentence(note: &str) -> String {
 fn stages(page: &mut String, model: &ReportModel) {
     page.push_str(
         "<h2>Stages</h2><p class=\"small\">Since submission, of a burst since its completing event; detected \
-         only. ≤ marks polled times, which are upper bounds. Bars show the median on the same logarithmic \
+         only. ≤ marks times that were polled or found late: upper bounds. Bars show the median on the same logarithmic \
          scale.</p><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Stage</th>\
          <th class=\"n\">n</th><th class=\"n\">Median</th><th class=\"n\">90 %</th><th class=\"n\">Largest</th>\
          <th></th></tr></thead><tbody>\n",

@@ -47,8 +47,26 @@ fn coarse_polls_get_turnbulls_estimate_and_fine_ones_an_upper_bound() {
     // Both edges of the curve, and the mean of upper ends is not said.
     assert!(coarse.ttd.curve.iter().any(|p| p.lower < p.upper));
     assert!(coarse.ttd.mean.is_none() && fine.ttd.mean.is_some());
-    // Own sightings are no polls, however coarse their lower end.
-    assert_eq!(expectation(Route::new("r", &poll(1.5))).ttd.method, Method::KaplanMeier);
+}
+
+#[test]
+fn what_another_watcher_found_late_enters_as_an_interval() {
+    let seen = || (0..29).map(|i| Fate::Seen(2.0 + f64::from(i) / 10.0)).collect::<Vec<_>>();
+    let of = |late: Fate| {
+        let fates: Vec<Fate> = seen().into_iter().chain([late]).collect();
+        expectation(Route::new("r", &fates))
+    };
+    let exact = of(Fate::Seen(9.0));
+    assert_eq!((exact.ttd.method, &*exact.ttd.label), (Method::KaplanMeier, "time to detect"));
+    // By a start after a crash: it came at any time in there.
+    let late = of(Fate::Polled(0.5, 9.0));
+    assert_eq!(late.ttd.method, Method::Turnbull);
+    assert_eq!(late.ttd.label, "time to detect (1 of 30 found late, Turnbull)");
+    let [before, after] = [&exact, &late].map(|e| e.ttd.quantiles[0].value.unwrap().estimate.ns());
+    assert!(after.unwrap() <= before.unwrap(), "{after:?} {before:?}");
+    // A stall that is nothing beside the median.
+    let stalled = of(Fate::Polled(2.9, 3.0));
+    assert_eq!(stalled.ttd.method, Method::KaplanMeier);
 }
 
 #[test]

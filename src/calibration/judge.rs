@@ -15,6 +15,7 @@ use crate::report::observation;
 use crate::report::words::duration;
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::survival::{Band, Curve, Observation};
+use crate::watchers::RESOLUTION;
 
 /// Kinds that see emissions, with the largest 99th percentile aimed at, nanoseconds.
 pub const PUSHED: [(&str, i64); 2] = [("webhook", 2_000_000), ("file", 5_000_000)];
@@ -110,13 +111,16 @@ fn sightings<'a>(evidence: &Evidence<'a>) -> impl Iterator<Item = &'a SightingRo
 /// Measured minus true of one kind, by line and scenario, and what is unsound.
 struct Errors<'a> {
     by: BTreeMap<(Line, &'a str), Vec<i64>>,
+    /// Whose interval holds the true instant: between the lower bound that the row gives, else the
+    /// resolution before it was seen, and then.
+    held: u64,
     seen: u64,
     twice: u64,
     unknown: u64,
 }
 
 fn errors<'a>(evidence: &Evidence<'a>, tied: &Tied<'a>, kind: &str) -> Errors<'a> {
-    let mut errors = Errors { by: BTreeMap::new(), seen: 0, twice: 0, unknown: 0 };
+    let mut errors = Errors { by: BTreeMap::new(), held: 0, seen: 0, twice: 0, unknown: 0 };
     let mut seen = HashSet::new();
     for sighting in sightings(evidence) {
         let watcher = sighting.watcher.as_str();
@@ -132,6 +136,9 @@ fn errors<'a>(evidence: &Evidence<'a>, tied: &Tied<'a>, kind: &str) -> Errors<'a
             (Some(stamp), Some(scenario)) => {
                 errors.seen += 1;
                 let error = sighting.observed.since(stamp).ns;
+                let fine = RESOLUTION.as_nanos() as i64;
+                let lower = sighting.not_before.unwrap_or(sighting.observed.plus_ns(-fine));
+                errors.held += u64::from(error >= 0 && stamp.since(&lower).ns >= 0);
                 errors.by.entry((line, scenario)).or_default().push(error);
             }
             _ => errors.unknown += 1,
@@ -152,6 +159,8 @@ impl Findings {
         );
         let sound =
             left > 0 && errors.seen == left && errors.twice + errors.unknown == 0 && early == 0;
+        let of = format!("{kind} interval, true instant");
+        self.coverage.push(coverage(&of, "all", None, errors.held, errors.seen, None));
         let planted = "alerts, stamped as they leave";
         self.checks.push(check(kind, planted, text, sound && tied.dropped == 0));
         let plain: Vec<i64> = errors
@@ -343,15 +352,14 @@ fn outcomes(
             all += 1;
             let near = time.is_some_and(|ns| (ns - deadline).abs() <= NEAR_NS);
             let polled = watcher.starts_with("poll");
-            let open = polled
-                && verdict.outcome == Outcome::Indeterminate
+            let open = verdict.outcome == Outcome::Indeterminate
                 && verdict.ttd.is_some_and(|t| {
                     t.lower_ns <= plan.deadline_ns && plan.deadline_ns < t.upper_ns
                 });
             straddles += u64::from(open);
             wrong += u64::from(verdict.outcome != should && !near && !open);
             outside += u64::from(match (verdict.ttd, time) {
-                // A push or a tail has no lower end of its own: how far it lies off is the floor.
+                // How far a push or a tail lies off is the floor; its lower end has a row of its own.
                 (Some(ttd), Some(ns)) => {
                     let ns = ns.max(0).unsigned_abs();
                     ns > ttd.upper_ns || (polled && ns < ttd.lower_ns)

@@ -55,7 +55,7 @@ impl Judged {
         Judged {
             share,
             left_out: Count::of(sure.iter().map(|d| timed(d)), batch_ns),
-            failed: Count::of(eligible.iter().map(|d| timed(d)), batch_ns),
+            failed: Count::of(eligible.iter().map(timed), batch_ns),
         }
     }
 

@@ -13,13 +13,14 @@ fn site(watcher: Option<String>) -> Site {
     if let Some(watcher) = watcher {
         setup.watcher = watcher;
     }
-    Site::new(&setup)
+    let site = Site::new(&setup);
+    site.edit("horizon = \"30s\"", "horizon = \"9s\"");
+    site
 }
 
-/// Starts a run and waits until it has sent all of its canaries and knows so.
+/// Starts a run, which stays until the horizon, and waits until it has sent all of its canaries and knows so.
 fn all_sent(site: &Site) -> (Child, Instant) {
-    site.foreign_record();
-    let child = site.start(&["run"]);
+    let child = site.start(&["run", "--until-horizon"]);
     wait_until("three canaries", || lines(&site.path("auth.log")) >= 3);
     let sent = Instant::now();
     std::thread::sleep(Duration::from_millis(500));
@@ -76,6 +77,19 @@ fn straddle(site: &Site, there: Stamp) {
     }
 }
 
+/// Stops the process, and waits until none of its threads runs.
+fn stop(child: &Child) {
+    signal(child, "-STOP");
+    let state = |task: &Path| {
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap_or_default();
+        stat.rsplit(") ").next().and_then(|rest| rest.chars().next())
+    };
+    wait_until("the stop", || {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+        tasks.flatten().all(|task| state(&task.path()) == Some('T'))
+    });
+}
+
 fn until_past_the_deadline(sent: Instant) {
     std::thread::sleep((DEADLINE + Duration::from_secs(1)).saturating_sub(sent.elapsed()));
 }
@@ -99,7 +113,7 @@ fn alerts_that_came_after_a_kill_are_not_late_because_they_are_read_late() {
 fn alerts_that_came_while_the_process_was_stopped_are_not_late() {
     let site = site(None);
     let (mut child, sent) = all_sent(&site);
-    signal(&child, "-STOP");
+    stop(&child);
     let there = alert_all(&site);
     until_past_the_deadline(sent);
     signal(&child, "-CONT");
@@ -116,7 +130,7 @@ fn alerts_that_were_posted_to_a_stopped_process_are_not_late_and_the_span_is_tol
          auth = {{ type = \"none\" }}"
     )));
     let (mut child, sent) = all_sent(&site);
-    signal(&child, "-STOP");
+    stop(&child);
     let posts: Vec<_> = alerts(&site)
         .into_iter()
         .map(|alert| std::thread::spawn(move || post(port, "/", &alert)))

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, SendTimeoutError};
 use dwell_injectors::injector::{Event, Injector};
 use dwell_injectors::stamp::Stamp;
-use dwell_injectors::token::{Epoch, TokenId};
+use dwell_injectors::token::{Epoch, TokenId, following};
 use sha2::{Digest, Sha256};
 
 use super::departures::{Departure, Gate, GateHandle};
@@ -94,7 +94,7 @@ pub struct RunParts {
     pub timeout: Duration,
     /// Epoch and first serial of the reserved range.
     pub epoch: Epoch,
-    /// First serial of the reserved range; one per planned canary.
+    /// First serial of the reserved range, which wraps; one per planned canary.
     pub first_serial: u32,
     /// Go on until every horizon has passed.
     pub until_horizon: bool,
@@ -336,7 +336,7 @@ impl Run<'_> {
                 break;
             }
             self.next += 1;
-            let serial = self.parts.first_serial + (self.next as u32 - 1);
+            let serial = following(self.parts.first_serial, self.next as u32 - 1);
             let canary = TokenId { epoch: self.parts.epoch, serial };
             let prepared = match self.forbidden(&planned, &due) {
                 Some(reason) => Err(Refusal::Withdraw(reason)),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dwell_injectors::token::{Epoch, SERIAL_BITS, TokenId};
+use dwell_injectors::token::{Epoch, SERIAL_BITS, TokenId, following};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::chain::checksum;
@@ -190,8 +190,10 @@ impl SqliteStore {
         }
         self.run(
             "index an intent",
-            "INSERT INTO serials VALUES (?1, ?2) ON CONFLICT (epoch) DO UPDATE SET next = max(next, ?2)",
-            params![epoch, serial + 1],
+            // The later of the two on the circle of 2^28: a reservation is ahead by less than half of it.
+            "INSERT INTO serials VALUES (?1, ?2) ON CONFLICT (epoch) DO UPDATE SET next =
+             CASE WHEN ((?2 - next) & 268435455) < 134217728 THEN ?2 ELSE next END",
+            params![epoch, following(serial, 1)],
         )
     }
 
@@ -379,24 +381,31 @@ impl Store for SqliteStore {
             .map_err(|e| self.fail("read what was sent", &e))
     }
 
-    fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError> {
-        let first: u32 = self
+    fn reserve(&mut self, epoch: Epoch, number: u32, fresh: u32) -> Result<u32, LedgerError> {
+        let next: Option<u32> = self
             .connection
             .prepare_cached("SELECT next FROM serials WHERE epoch = ?1")
             .and_then(|mut statement| statement.query_row([epoch.0], |row| row.get(0)).optional())
-            .map_err(|e| self.fail("reserve serials", &e))?
-            .unwrap_or(0);
-        let next = first.checked_add(number).filter(|next| *next <= 1 << SERIAL_BITS);
-        let Some(next) = next else {
+            .map_err(|e| self.fail("reserve serials", &e))?;
+        let first = following(next.unwrap_or(fresh), 0);
+        let (size, end) = (1u64 << SERIAL_BITS, u64::from(first) + u64::from(number));
+        let mut taken = u64::from(number) > size / 2;
+        for (from, to) in [(u64::from(first), end.min(size)), (0, end.saturating_sub(size))] {
+            taken |= self.exists(
+                "SELECT 1 FROM canaries WHERE epoch = ?1 AND serial >= ?2 AND serial < ?3",
+                params![epoch.0, from, to],
+            )?;
+        }
+        if taken {
             return Err(LedgerError::store(
                 &self.path,
                 format!("epoch {} has too few serials left; run `dwell key rotate`", epoch.0),
             ));
-        };
+        }
         self.run(
             "reserve serials",
             "INSERT OR REPLACE INTO serials VALUES (?1, ?2)",
-            params![epoch.0, next],
+            params![epoch.0, following(first, number)],
         )?;
         Ok(first)
     }

@@ -62,8 +62,10 @@ pub trait Store: Send {
     fn put_body(&mut self, canary: TokenId, event: u32, body: &str) -> Result<(), LedgerError>;
     /// The bodies that were kept of a canary's events, in the order of the events.
     fn bodies(&self, canary: TokenId) -> Result<Vec<String>, LedgerError>;
-    /// Reserves `number` serials of an epoch; returns the first.
-    fn reserve(&mut self, epoch: Epoch, number: u32) -> Result<u32, LedgerError>;
+    /// Reserves `number` serials of an epoch that follow each other, 0 behind the last; returns the
+    /// first. `fresh` is where an epoch begins of which this ledger has none. A range that holds the
+    /// serial of a canary is refused, and so is more than half an epoch.
+    fn reserve(&mut self, epoch: Epoch, number: u32, fresh: u32) -> Result<u32, LedgerError>;
     /// The end of this writer's chain, as of the open transaction.
     fn head(&self) -> Head;
     /// What the rows say together, as of the open transaction.

@@ -153,7 +153,9 @@ impl Ledger {
         receiver
     }
 
-    /// Reserves that many serials of an epoch, durably; returns the first.
+    /// Reserves that many serials of an epoch, durably; returns the first, which the others follow
+    /// ([`dwell_injectors::token::following`]). The first of an epoch is drawn at random: other ledgers of
+    /// the same key should mint other tokens.
     pub fn reserve_serials(&self, epoch: Epoch, number: u32) -> Result<u32, LedgerError> {
         let (answer, ticket) = oneshot::channel();
         self.order(Order::Reserve(epoch, number, answer))?;
@@ -334,14 +336,16 @@ impl Writer {
                     return Err(error);
                 }
             },
-            Order::Reserve(epoch, number, answer) => match self.store.reserve(epoch, number) {
-                Ok(first) => answers.push(Answer::First(first, answer)),
-                // Too few serials left is no failure of the disk.
-                Err(error @ LedgerError::Store { .. }) => {
-                    answers.push(Answer::Refusal(error, answer));
+            Order::Reserve(epoch, number, answer) => {
+                match self.store.reserve(epoch, number, rand::random()) {
+                    Ok(first) => answers.push(Answer::First(first, answer)),
+                    // Too few serials left is no failure of the disk.
+                    Err(error @ LedgerError::Store { .. }) => {
+                        answers.push(Answer::Refusal(error, answer));
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
-            },
+            }
             Order::Subscribe(_) | Order::Close => {}
         }
         Ok(())

@@ -12,7 +12,7 @@ use dwell::ledger::*;
 use dwell_injectors::injector::Event;
 use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::stamp::{Clock, SystemClock};
-use dwell_injectors::token::{Epoch, TokenId};
+use dwell_injectors::token::{Epoch, TokenId, following};
 
 pub const KEY: [u8; 32] = [9; 32];
 pub const EPOCH: Epoch = Epoch(1);
@@ -73,11 +73,12 @@ fn inject(folder: &Path, ledger: &Ledger, clock: &Arc<dyn Clock>, number: u32) {
         }
     });
     for group in (0..PLANNED).collect::<Vec<_>>().chunks(AHEAD) {
-        let intents = group.iter().map(|slot| intent(number, *slot, first + slot, clock.as_ref()));
+        let intents =
+            group.iter().map(|slot| intent(number, *slot, following(first, *slot), clock.as_ref()));
         let batch = Batch { rows: intents.collect(), ..Batch::default() };
         ledger.append(batch).wait().unwrap();
         for slot in group {
-            let canary = TokenId { epoch: EPOCH, serial: first + slot };
+            let canary = TokenId { epoch: EPOCH, serial: following(first, *slot) };
             ledger.mark_departure(canary).unwrap();
             let receipt = injector.deliver(&event(canary.serial), Duration::from_secs(2)).unwrap();
             let row = ReceiptRow {

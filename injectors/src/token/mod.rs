@@ -11,6 +11,13 @@
 //! by construction (one serial, one token), reveals no order, and anyone with the key alone can
 //! check a token off line. Whoever saw two tokens of an epoch can spot a third by its prefix; a
 //! campaign that cares opens a new epoch.
+//!
+//! One key and epoch mint a serial's token once per ledger, not once in the world. A ledger therefore begins
+//! an epoch at a serial drawn at random, so that two ledgers of one key, or a new one beside a key that was
+//! kept, do not mint the same tokens. What remains is chance: ranges of n and m canaries overlap with
+//! probability (n + m - 1) / 2^28, which is 1 in 13,000 for 10,000 and 10,000. Where that is too much, and
+//! always after an older copy of a ledger was restored (it goes on where the copy ended, over serials that
+//! are out there already), open a new epoch: `dwell key rotate`. Best is one key for one ledger.
 
 mod forms;
 mod key;
@@ -28,6 +35,11 @@ use serde::{Deserialize, Serialize};
 
 /// Number of bits of a serial: an epoch holds 268,435,456 canaries.
 pub const SERIAL_BITS: u32 = 28;
+
+/// The n-th serial after `first`. Behind the last one comes 0.
+pub fn following(first: u32, n: u32) -> u32 {
+    first.wrapping_add(n) & ((1 << SERIAL_BITS) - 1)
+}
 
 /// A generation of the key. Old epochs stay readable; only the newest one mints.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]

@@ -21,7 +21,7 @@ fn holds_the_contract(reopen: &dyn Fn() -> Box<dyn Store>) {
     store.append(&Row::Sighting(sighting(0, "a"))).unwrap();
     store.put_body(canary(0), 1, "second").unwrap();
     store.put_body(canary(0), 0, "x").unwrap();
-    assert_eq!(store.reserve(Epoch(1), 3).unwrap(), 1, "serials follow the intents");
+    assert_eq!(store.reserve(Epoch(1), 3, 9).unwrap(), 1, "serials follow the intents");
     store.commit().unwrap();
     let head = store.head();
     assert_eq!(head.seq, 3);
@@ -45,7 +45,9 @@ fn holds_the_contract(reopen: &dyn Fn() -> Box<dyn Store>) {
     store.settle_run(1).unwrap();
     store.commit().unwrap();
     assert!(store.unfinished().unwrap().is_empty() && store.open_runs().unwrap().is_empty());
-    assert_eq!(store.reserve(Epoch(1), 1).unwrap(), 4);
+    assert_eq!(store.reserve(Epoch(1), 1, 9).unwrap(), 4);
+    assert_eq!(store.reserve(Epoch(2), 2, 9).unwrap(), 9, "an epoch begins where it is told");
+    assert_eq!(store.reserve(Epoch(2), 1, 0).unwrap(), 11, "once");
     // A canary is recorded once.
     store.begin().unwrap();
     assert!(store.append(&intent(0, 1)).is_err());

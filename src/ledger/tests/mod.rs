@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use dwell_injectors::receipt::Strength;
 use dwell_injectors::stamp::{BootId, Clock, ManualClock, Stamp};
-use dwell_injectors::token::{Epoch, TokenId};
+use dwell_injectors::token::{Epoch, TokenId, following};
 
 use super::*;
 
@@ -210,15 +210,63 @@ fn serials_are_never_given_twice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l.db");
     let ledger = open(&path).unwrap();
-    assert_eq!(ledger.reserve_serials(Epoch(1), 10).unwrap(), 0);
-    assert_eq!(ledger.reserve_serials(Epoch(1), 5).unwrap(), 10);
-    assert_eq!(ledger.reserve_serials(Epoch(2), 5).unwrap(), 0);
+    let first = ledger.reserve_serials(Epoch(1), 10).unwrap();
+    assert_eq!(ledger.reserve_serials(Epoch(1), 5).unwrap(), following(first, 10));
+    assert_ne!(ledger.reserve_serials(Epoch(2), 5).unwrap(), first);
     let refused = ledger.reserve_serials(Epoch(1), 1 << 28).unwrap_err();
     assert!(refused.to_string().contains("key rotate"), "{refused}");
-    ledger.append(rows(vec![intent(3, 1)])).wait().unwrap();
+    ledger.append(rows(vec![intent(following(first, 3), 1)])).wait().unwrap();
     ledger.close(SECOND).unwrap();
     let ledger = open(&path).unwrap();
-    assert_eq!(ledger.reserve_serials(Epoch(1), 1).unwrap(), 15);
+    assert_eq!(ledger.reserve_serials(Epoch(1), 1).unwrap(), following(first, 15));
+}
+
+/// One key, and a second ledger beside the first or in the place of one that is gone.
+#[test]
+fn two_ledgers_of_one_key_begin_at_different_serials() {
+    let folder = tempfile::tempdir().unwrap();
+    let begin = |name: &str| {
+        let ledger = open(&folder.path().join(name)).unwrap();
+        let first = ledger.reserve_serials(Epoch(1), 1_000).unwrap();
+        ledger.close(SECOND).unwrap();
+        first
+    };
+    let mut firsts = vec![begin("a.db"), begin("b.db")];
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    firsts.push(begin("a.db"));
+    // Six ways to overlap, each with probability 1 in 134,000.
+    for (n, first) in firsts.iter().enumerate() {
+        for other in &firsts[..n] {
+            let apart = first.wrapping_sub(*other) & ((1 << 28) - 1);
+            assert!((1_000..=(1 << 28) - 1_000).contains(&apart), "{firsts:?}");
+        }
+    }
+}
+
+#[test]
+fn serials_go_round_and_never_over_one_in_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.db");
+    let mut store = SqliteStore::open(&path, &KEY).unwrap();
+    let last = (1 << 28) - 1;
+    store.begin().unwrap();
+    store.append(&run_row(6)).unwrap();
+    assert_eq!(store.reserve(Epoch(1), 4, last - 1).unwrap(), last - 1);
+    for serial in [last - 1, last, 0, 1] {
+        store.append(&intent(serial, 1)).unwrap();
+    }
+    assert_eq!(store.reserve(Epoch(1), 3, 0).unwrap(), 2);
+    store.commit().unwrap();
+    store.rebuild().unwrap();
+    store.begin().unwrap();
+    // What was reserved and never used is given again, what was used is not.
+    assert_eq!(store.reserve(Epoch(1), 1 << 27, 0).unwrap(), 2);
+    let refused = store.reserve(Epoch(1), 1 << 27, 0).unwrap_err();
+    assert!(refused.to_string().contains("key rotate"), "{refused}");
+    assert_eq!(store.reserve(Epoch(1), 1 << 26, 0).unwrap(), 2 + (1 << 27));
+    store.rollback();
 }
 
 #[test]

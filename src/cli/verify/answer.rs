@@ -10,6 +10,8 @@ use crate::report::escape;
 
 /// Findings that are printed in words, at most; all of them count.
 const MAX_TOLD: usize = 20;
+/// Fields beside what was sent that are named in words, at most.
+const MAX_MORE: usize = 12;
 
 /// The answers, from the best to the worst.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -56,11 +58,14 @@ pub(super) struct Finding {
     pub(super) record: Option<usize>,
     /// Why it is not what was sent; foreign text.
     pub(super) differences: Vec<String>,
+    /// Fields that stand beside what was sent; foreign text.
+    pub(super) more: Vec<String>,
 }
 
 impl Finding {
     pub(super) fn bare(answer: Answer) -> Finding {
-        Finding { answer, canary: None, origin: None, record: None, differences: Vec::new() }
+        let (differences, more) = (Vec::new(), Vec::new());
+        Finding { answer, canary: None, origin: None, record: None, differences, more }
     }
 
     /// The class under which a report counts such a sighting, if it is none of ours.
@@ -76,7 +81,19 @@ impl Finding {
     }
 
     fn line(&self, compared: bool) -> String {
+        let holds_more;
         let what = match self.answer {
+            Answer::Ours if compared && !self.more.is_empty() => {
+                let named: Vec<String> =
+                    self.more.iter().take(MAX_MORE).map(|name| escape::terminal(name)).collect();
+                let rest = match self.more.len().saturating_sub(MAX_MORE) {
+                    0 => String::new(),
+                    n => format!(" and {n} other fields"),
+                };
+                holds_more =
+                    format!("ours: it holds what was sent, and more: {}{rest}", named.join(", "));
+                &holds_more
+            }
             Answer::Ours if compared => "ours: it is what was sent",
             Answer::Ours => "ours",
             Answer::Expired => {
@@ -121,6 +138,7 @@ impl Finding {
             "canary": self.canary.map(|canary| canary.to_string()),
             "record": self.record,
             "differences": self.differences,
+            "more": self.more,
             "origin": origin,
         })
     }

@@ -4,8 +4,9 @@
 //! A line is ours when it is what was sent, byte for byte, at most behind relays' headers
 //! ([`super::relay`]). A document is ours when one of the fields that are known to hold raw text
 //! ([`super::places`]) does so, or when every declared field of the recipe is there and holds what was
-//! sent; and in both cases only if no field of the document contradicts what was sent. What cannot be
-//! compared is not ours: neither is what the recipe cannot read any more, nor a document beside a recipe
+//! sent; and in both cases only if no field of the document contradicts what was sent: what was sent empty
+//! and holds something now does, and so does a key that stands twice. Pipelines add fields of their own:
+//! those are named, because nobody of ours answers for them. What cannot be compared is not ours: neither is what the recipe cannot read any more, nor a document beside a recipe
 //! that has changed since.
 
 use std::collections::BTreeSet;
@@ -16,8 +17,9 @@ use dwell_injectors::recipe::{Format, Recipe};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::places::{OF_SHIPPERS, PROGRAM, layers, raw_texts, search_hits};
+use super::places::{OF_SHIPPERS, PROGRAM, is_wrapper, layers, raw_texts, search_hits};
 use super::relay::{Line, Text, is_sent};
+use super::twice::{in_words, twice};
 use crate::dispatch::story::{Origin, RECIPE_CHANGED};
 use crate::rehearsal::{FieldGap, Gap, field_gap};
 
@@ -53,8 +55,70 @@ pub(super) fn records(text: &str) -> Vec<String> {
     }
 }
 
+/// What a comparison found.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// Why a record is not what was sent; empty when it is.
+    pub(super) differences: Vec<String>,
+    /// What else it holds, by the names of its fields.
+    pub(super) more: Vec<String>,
+}
+
+/// Compares a record with what was sent.
+pub(super) fn compare(record: &str, origin: &Origin, catalogue: &Catalogue) -> Compared {
+    let differences = differences(record, origin, catalogue);
+    let document = serde_json::from_str::<Value>(record).ok().filter(Value::is_object);
+    let (Some(document), true) = (document, differences.is_empty()) else {
+        return Compared { differences, more: Vec::new() };
+    };
+    let entry = catalogue.get(&origin.plan.recipe);
+    let declared = entry
+        .map(|entry| Declared { recipe: &entry.recipe, fields: entry.recipe.expected_fields() });
+    let sent = sent(origin, declared.as_ref());
+    if sent.iter().any(|sent| is_sent(record, &sent.text)) {
+        return Compared::default();
+    }
+    let layers = layers(document);
+    let beside = sent.iter().filter_map(|sent| Some(more(&layers, sent, sent.fields.as_ref()?)));
+    Compared { differences, more: beside.min_by_key(Vec::len).unwrap_or_default() }
+}
+
+/// The fields of a document, of what it wraps and of what its raw text holds that were not sent.
+fn more(layers: &[Value], sent: &Sent, fields: &Value) -> Vec<String> {
+    let raw = |layer: &Value, name: &str| {
+        raw_texts(layer).any(|(field, text)| field == name && holds_text(text, &sent.text))
+    };
+    let mut names: Vec<String> = Vec::new();
+    for layer in layers {
+        let layered = layer.as_object().into_iter().flatten();
+        let own = layered.filter(|(name, value)| !(is_wrapper(name) && value.is_object()));
+        for (name, value) in own {
+            let mut below = leaves(value);
+            match below.is_empty() {
+                true => below.push(name.clone()),
+                false => below.iter_mut().for_each(|inner| *inner = format!("{name}.{inner}")),
+            }
+            below.retain(|leaf| {
+                let there = get(layer, leaf).is_some_and(holds_something);
+                there && get(fields, leaf).is_none() && !raw(layer, leaf)
+            });
+            names.extend(below);
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A raw text that is what was sent, as it is or as a document with more in it, which is a layer itself.
+fn holds_text(text: &str, sent: &Text) -> bool {
+    is_sent(text, sent)
+        || is_message(text, sent)
+        || serde_json::from_str::<Value>(text).is_ok_and(|inner| inner.is_object())
+}
+
 /// Why a record is not what was sent; empty when it is.
-pub(super) fn differences(record: &str, origin: &Origin, catalogue: &Catalogue) -> Vec<String> {
+fn differences(record: &str, origin: &Origin, catalogue: &Catalogue) -> Vec<String> {
     if origin.bodies.is_empty() {
         return vec!["the ledger kept no body of it, so nothing can be compared".to_owned()];
     }
@@ -72,6 +136,9 @@ pub(super) fn differences(record: &str, origin: &Origin, catalogue: &Catalogue) 
         )];
     };
     let mut told = match serde_json::from_str::<Value>(record).ok().filter(Value::is_object) {
+        Some(_) if twice(record).is_some() => {
+            twice(record).as_deref().map(in_words).into_iter().collect()
+        }
         Some(document) => {
             let layers = layers(document);
             fewest(&sent, declared.recipe, |sent, fields| {
@@ -187,6 +254,9 @@ fn document_differs(
 ) -> Vec<String> {
     let differs = |layer| contradictions(layer, sent, fields, declared);
     let mut told: Vec<String> = layers.iter().flat_map(differs).collect();
+    // What a raw text holds as JSON is a layer too, and there a key may stand twice as well.
+    let texts = layers.iter().flat_map(raw_texts).filter(|(_, text)| !is_sent(text, &sent.text));
+    told.extend(texts.filter_map(|(_, text)| twice(text)).map(|key| in_words(&key)));
     if !layers.iter().any(|layer| holds(layer, &sent.text)) {
         let lacking = layers.iter().map(|layer| lacks(layer, sent, fields, declared));
         told.extend(lacking.min_by_key(Vec::len).unwrap_or_default());
@@ -235,6 +305,11 @@ fn contradictions(
         .filter(|gap| gap.gap == Gap::Different)
         .map(tell)
         .collect();
+    told.extend(
+        filled(layer, fields).into_iter().filter(|(field, _)| compared(field)).map(
+            |(field, value)| format!("`{field}` is {:?}, and was sent empty", value.to_string()),
+        ),
+    );
     if let (Some(_), Some(tag)) = (&sent.text.line, &sent.text.tag) {
         let tag = Value::from(tag.as_str());
         let others = programs(layer).filter_map(|(name, value)| field_gap(name, &tag, Some(value)));
@@ -276,6 +351,27 @@ fn gap(field: &str, sent: &Value, layer: &Value, recipe: &Recipe) -> Option<Fiel
 
 fn is_blank(value: &Value) -> bool {
     value.is_null() || value.as_str().is_some_and(str::is_empty)
+}
+
+/// True when there is anything but emptiness in it.
+fn holds_something(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(holds_something),
+        Value::Object(fields) => fields.values().any(holds_something),
+        other => !is_blank(other),
+    }
+}
+
+/// Fields that were sent empty and hold something in the record. An index drops what is empty; nothing on
+/// the way fills it.
+fn filled<'l>(layer: &'l Value, fields: &Value) -> Vec<(String, &'l Value)> {
+    let empty = leaves(fields).into_iter().filter(|field| get(fields, field).is_some_and(is_blank));
+    empty
+        .filter_map(|field| {
+            let value = get(layer, &field).filter(|value| holds_something(value))?;
+            Some((field, value))
+        })
+        .collect()
 }
 
 fn same_instant(a: &str, b: &str) -> bool {

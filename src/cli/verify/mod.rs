@@ -8,6 +8,7 @@ mod answer;
 mod compare;
 mod places;
 mod relay;
+mod twice;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -175,6 +176,8 @@ impl Case {
         let catalogue = Catalogue::load(&config.recipe_folders)
             .map_err(|error| Failure::User(error.to_string()))?;
         let records = compare::records(text);
+        // Of a whole file that is one document, its records no longer show what stood in it twice.
+        let whole = twice::twice(text).map(|key| twice::in_words(&key));
         let mut findings = Vec::new();
         for (number, record) in (1..).zip(&records) {
             for mut finding in self.text(record)? {
@@ -182,7 +185,12 @@ impl Case {
                 if let Some(origin) = &finding.origin
                     && matches!(finding.answer, Answer::Ours | Answer::Expired)
                 {
-                    finding.differences = compare::differences(record, origin, &catalogue);
+                    let compared = compare::compare(record, origin, &catalogue);
+                    finding.differences = compared.differences;
+                    finding.more = compared.more;
+                    if finding.differences.is_empty() {
+                        finding.differences.extend(whole.clone());
+                    }
                     if !finding.differences.is_empty() {
                         finding.answer = Answer::Differs;
                     }

@@ -71,6 +71,11 @@ const ANSWER: [&str; 8] = [
     "hits",
 ];
 
+/// True for an object in which products wrap the document: it is a layer of its own.
+pub(super) fn is_wrapper(name: &str) -> bool {
+    WRAPPERS.contains(&name)
+}
+
 /// A document, what it wraps, and what its raw text holds as JSON.
 pub(super) fn layers(document: Value) -> Vec<Value> {
     let wrapped = WRAPPERS.iter().filter_map(|name| document.get(name));

@@ -193,6 +193,56 @@ fn what_pipelines_make_of_a_canary_is_still_ours() {
     assert_eq!(event_code(&lab, &alone.to_string()).0, 10, "nobody says whose message it is");
 }
 
+/// Readers differ about which of two equal keys counts, and what was sent empty was filled by nobody of ours.
+#[test]
+fn keys_that_stand_twice_and_emptiness_that_was_filled_are_not_what_was_sent() {
+    let lab = Lab::new();
+    let sent = lab.run(&["decoy-credential/cloudtrail-planted-key", SSHD], 10);
+    let (object, line) = (&sent[0][0], &sent[1][0]);
+    let filled = r#""requestParameters":{"userName":"mallory"}"#;
+    let with = |old: &str, new: &str| {
+        let other = object.replacen(old, new, 1);
+        assert_ne!(&other, object, "{old}");
+        other
+    };
+    let doubled = with("{", r#"{"eventName":"CreateUser","#);
+    let deep = with(r#""userIdentity":{"#, r#""userIdentity":{"type":"Root","#);
+    let foreign = [
+        (doubled.clone(), "`eventName` stands twice"),
+        (deep, "`type` stands twice"),
+        (json!({ "message": doubled }).to_string(), "`eventName` stands twice"),
+        (format!("[{doubled},{object}]"), "`eventName` stands twice"),
+        (format!("[{doubled}]"), "`eventName` stands twice"),
+        (
+            format!("{{\"user\":{{\"name\":\"root\"}},\"user\":{{}},\"message\":{}}}", json!(line)),
+            "`user` stands twice",
+        ),
+        (with(r#""requestParameters":null"#, filled), "and was sent empty"),
+        (with(r#""responseElements":null"#, r#""responseElements":["x"]"#), "and was sent empty"),
+    ];
+    for (record, words) in &foreign {
+        let (exit, shown) = event_code(&lab, record);
+        assert_eq!(exit, 10, "{record}: {shown}");
+        assert!(shown.contains(words), "{record}: {shown}");
+    }
+    // An index drops what is empty, and a pipeline adds what is its own: it is named.
+    let mut kept: Value = serde_json::from_str(object).unwrap();
+    kept.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    let (exit, shown) = event_code(&lab, &kept.to_string());
+    assert_eq!((exit, shown.lines().next()), (0, Some("ours: it is what was sent")), "{shown}");
+    set(&mut kept, "geo.country", json!("CH"));
+    set(&mut kept, "threat", json!({"\u{1b}[2J": [1]}));
+    let (exit, shown) = event_code(&lab, &json!({"_id": "1", "_source": kept}).to_string());
+    let first = shown.lines().next().unwrap();
+    let more = "ours: it holds what was sent, and more: _id, geo.country, threat.";
+    assert!(exit == 0 && first.starts_with(more) && !shown.contains('\u{1b}'), "{shown}");
+    let file = lab.file("event", json!({"message": line, "x": 1}).to_string().as_bytes());
+    let answer = lab.json(&["verify", "--event", &file]);
+    assert_eq!(answer["findings"][0]["more"], json!(["x"]), "{answer:#}");
+    let (_, shown) = event_code(&lab, line);
+    assert!(shown.starts_with("ours: it is what was sent\n"), "{shown}");
+}
+
 /// What cannot be compared is not ours: a document that holds our token and nothing else is anybody's.
 #[test]
 fn what_the_recipe_cannot_read_any_more_is_not_ours() {

@@ -1,7 +1,8 @@
 //! Outlets: where alerts leave. One thread each, so that a slow one holds up no other.
 //!
 //! The emission stamp is read immediately before the bytes leave, on every attempt anew, and stands
-//! in the alert too (`emitted_ns`); the truth lists the attempt that succeeded.
+//! in the alert too (`emitted_ns`); the truth lists the attempt that succeeded. A message to Kafka counts
+//! as emitted when the brokers have it; the next one does not wait for that.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -179,6 +180,11 @@ impl Worker {
             if copy && !twice {
                 break;
             }
+            #[cfg(feature = "kafka")]
+            if let Place::Kafka(topic) = &self.place {
+                self.post(topic, &body, copy);
+                continue;
+            }
             let sent = self.place.send(&body, self.clock.as_ref(), &self.stop);
             match sent {
                 Ok((stamp, attempt)) => self.truth.note(TruthRow::Emitted {
@@ -194,6 +200,29 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Into a topic, without waiting for the brokers: the truth hears of it when they have it, and of the
+    /// instant at which it left.
+    #[cfg(feature = "kafka")]
+    fn post(&self, topic: &super::source::kafka::Topic, body: &AlertBody, copy: bool) {
+        let (truth, clock) = (self.truth.clone(), Arc::clone(&self.clock));
+        let (alert, outlet) = (body.id.clone(), self.name.clone());
+        let stamp = self.clock.now();
+        let bytes = serde_json::to_vec(&AlertBody { emitted_ns: stamp.wall_ns, ..body.clone() });
+        let Ok(bytes) = bytes else {
+            return self.dropped(&alert, "it cannot be written as JSON");
+        };
+        let told = move |outcome: Result<(), String>| {
+            truth.note(match outcome {
+                Ok(()) => TruthRow::Emitted { alert, outlet, stamp, attempt: 1, copy },
+                Err(reason) => {
+                    tracing::warn!(%outlet, %reason, "An alert could not be emitted.");
+                    TruthRow::Dropped { alert, outlet, reason, stamp: clock.now() }
+                }
+            });
+        };
+        topic.send(&bytes, Box::new(told));
     }
 
     fn dropped(&self, alert: &str, reason: &str) {
@@ -312,7 +341,7 @@ impl Place {
                 if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
             }
             #[cfg(feature = "kafka")]
-            Place::Kafka(topic) => topic.send(&bytes),
+            Place::Kafka(_) => Err("a topic is posted to".into()),
         }
     }
 }

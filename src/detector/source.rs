@@ -169,15 +169,20 @@ impl Tail {
 pub(super) mod kafka {
     use std::time::Duration;
 
+    use rdkafka::client::ClientContext;
     use rdkafka::config::ClientConfig;
     use rdkafka::consumer::{BaseConsumer, Consumer};
-    use rdkafka::message::Message;
-    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+    use rdkafka::message::{DeliveryResult, Message};
+    use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
     use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
     use super::Hand;
 
     const WITHIN: Duration = Duration::from_secs(10);
+    /// How long brokers are waited for before the first message; without them the start goes on.
+    const CONNECT: Duration = Duration::from_secs(2);
+    /// How long messages on their way are waited for at the end.
+    const CLOSE: Duration = Duration::from_secs(1);
 
     /// Reads a topic from its present end.
     pub struct Reader {
@@ -228,30 +233,87 @@ pub(super) mod kafka {
         }
     }
 
+    /// Hears what became of a message.
+    pub type Told = Box<dyn FnOnce(Result<(), String>) + Send + Sync>;
+
+    /// Passes the library's reports on.
+    struct Reports;
+
+    impl ClientContext for Reports {}
+
+    impl ProducerContext for Reports {
+        // Boxed twice: the library holds a thin pointer.
+        type DeliveryOpaque = Box<Told>;
+
+        fn delivery(&self, result: &DeliveryResult<'_>, told: Self::DeliveryOpaque) {
+            told(match result {
+                Ok(_) => Ok(()),
+                Err((error, _)) => Err(error.to_string()),
+            });
+        }
+    }
+
     /// Writes to a topic.
     pub struct Topic {
-        producer: ThreadedProducer<DefaultProducerContext>,
+        producer: ThreadedProducer<Reports>,
         topic: String,
     }
 
     impl Topic {
-        /// Connects lazily.
+        /// Connects where brokers answer, so that the first message does not wait for that; those that
+        /// come later are found with a later message.
         pub fn open(brokers: &[String], topic: &str) -> Result<Topic, String> {
-            let producer = ClientConfig::new()
+            let producer: ThreadedProducer<Reports> = ClientConfig::new()
                 .set("bootstrap.servers", brokers.join(","))
                 .set("acks", "all")
                 .set("linger.ms", "0")
                 .set("message.timeout.ms", "10000")
-                .create()
+                .create_with_context(Reports)
                 .map_err(|e| e.to_string())?;
+            if let Err(error) = producer.client().fetch_metadata(Some(topic), CONNECT) {
+                tracing::warn!(%error, topic, "Brokers do not answer yet.");
+            }
             Ok(Topic { producer, topic: topic.to_owned() })
         }
 
-        /// Sends one message and waits until it is flushed.
-        pub fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
-            let record = BaseRecord::<(), [u8]>::to(&self.topic).payload(bytes);
-            self.producer.send(record).map_err(|(e, _)| e.to_string())?;
-            self.producer.flush(WITHIN).map_err(|e| e.to_string())
+        /// Sends one message. What became of it is told later, on another thread, and exactly once: a slow
+        /// broker holds up no message behind it.
+        pub fn send(&self, bytes: &[u8], told: Told) {
+            let record = BaseRecord::<(), [u8], _>::with_opaque_to(&self.topic, Box::new(told));
+            if let Err((error, record)) = self.producer.send(record.payload(bytes)) {
+                (record.delivery_opaque)(Err(error.to_string()));
+            }
+        }
+    }
+
+    impl Drop for Topic {
+        fn drop(&mut self) {
+            // What is on its way may still be told of.
+            let _ = self.producer.flush(CLOSE);
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use rdkafka::mocking::MockCluster;
+        use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+        use super::{Duration, Topic};
+
+        #[test]
+        fn what_the_brokers_refuse_did_not_leave() {
+            let cluster = MockCluster::new(1).unwrap();
+            cluster.create_topic("alerts", 1, 1).unwrap();
+            let topic = Topic::open(&[cluster.bootstrap_servers()], "alerts").unwrap();
+            let send = |bytes: &[u8]| {
+                let (sender, told) = crossbeam_channel::bounded(1);
+                topic.send(bytes, Box::new(move |outcome| sender.send(outcome).unwrap()));
+                told.recv_timeout(Duration::from_secs(20)).unwrap()
+            };
+            assert_eq!(send(b"one"), Ok(()));
+            let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+            cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+            assert!(send(b"two").is_err());
         }
     }
 }

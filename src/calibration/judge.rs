@@ -5,20 +5,19 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use dwell_injectors::token::TokenId;
 
 use super::model::{Check, Coverage, Floor, Polled};
-use super::sample;
-use super::scenario::{BATCH, Line, MS, POLL_MS, SCENARIOS, Scenario};
+use super::scenario::{Line, MS, POLL_MS, SCENARIOS, Scenario};
 use super::tie::Tied;
+use super::{intervals, sample};
 use crate::detector::TruthRow;
 use crate::dispatch::outcome::{Assessment, Outcome, RouteView};
 use crate::ledger::{Row, SightingRow, StrayClass};
-use crate::report::observation;
 use crate::report::words::duration;
-use crate::stats::proportion::clopper_pearson;
-use crate::stats::survival::{Band, Curve, Observation};
 use crate::watchers::RESOLUTION;
 
-/// Kinds that see emissions, with the largest 99th percentile aimed at, nanoseconds.
-pub const PUSHED: [(&str, i64); 2] = [("webhook", 2_000_000), ("file", 5_000_000)];
+/// Kinds that see emissions, with the largest 99th percentile aimed at, nanoseconds. The way through a
+/// broker is in Kafka's.
+pub const PUSHED: [(&str, i64); 3] =
+    [("webhook", 2_000_000), ("file", 5_000_000), ("kafka", 10_000_000)];
 /// Where the true time lies so near to a deadline, the floor may decide: nanoseconds.
 const NEAR_NS: i64 = 250_000_000;
 /// How far the creation time that an alert states may lie from the truth's, beyond the skew.
@@ -34,10 +33,20 @@ pub struct Evidence<'a> {
     pub truth: &'a [TruthRow],
     /// Finds our canaries in a text.
     pub tokens: &'a dyn Fn(&str) -> Vec<TokenId>,
+    /// Whether the alerts went through Kafka too.
+    pub kafka: bool,
     /// Earliest begin and latest end that the planted outage can have had, wall nanoseconds.
     pub outage_ns: (i64, i64),
     /// Seed of the bootstrap.
     pub seed: u64,
+}
+
+impl Evidence<'_> {
+    /// Those of [`PUSHED`] that took part.
+    fn pushed(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        let kafka = self.kafka;
+        PUSHED.into_iter().filter(move |(kind, _)| kafka || *kind != "kafka")
+    }
 }
 
 /// What judging yields.
@@ -69,7 +78,7 @@ impl Findings {
 pub fn judge(evidence: &Evidence<'_>) -> Findings {
     let tied = Tied::new(evidence);
     let mut found = Findings::default();
-    for (kind, aim) in PUSHED {
+    for (kind, aim) in evidence.pushed() {
         found.push_kind(evidence, &tied, kind, aim);
     }
     found.push_polls(evidence, &tied);
@@ -81,13 +90,12 @@ pub fn judge(evidence: &Evidence<'_>) -> Findings {
         };
         found.checks.push(outcomes(evidence, &tied, scenario, route));
         found.checks.push(losses(&tied, scenario, route));
-        quantiles.extend(scenario.quantiles.iter().map(|p| of_quantile(scenario, route, *p)));
+        quantiles.push(intervals::of_quantiles(scenario, route));
     }
-    let held = quantiles.iter().map(|c| c.held).sum();
-    let n = quantiles.iter().map(|c| c.n).sum();
-    found.coverage.append(&mut quantiles);
-    found.coverage.push(by_chance("95 % intervals of quantiles", "all", None, (held, n)));
-    found.checks.extend(PUSHED.map(|(kind, _)| duplicates(evidence, &tied, kind)));
+    let all = intervals::all(&quantiles);
+    found.coverage.extend(quantiles.into_iter().flatten());
+    found.coverage.push(all);
+    found.checks.extend(evidence.pushed().map(|(kind, _)| duplicates(evidence, &tied, kind)));
     found.checks.push(skew(evidence, &tied));
     found.checks.push(outage(evidence));
     found
@@ -159,8 +167,11 @@ impl Findings {
         );
         let sound =
             left > 0 && errors.seen == left && errors.twice + errors.unknown == 0 && early == 0;
-        let of = format!("{kind} interval, true instant");
-        self.coverage.push(coverage(&of, "all", None, errors.held, errors.seen, None));
+        // A stamp lies before the way to a broker: since when a record can be read there is not known.
+        if kind != "kafka" {
+            let (of, held) = (format!("{kind} interval, true instant"), (errors.held, errors.seen));
+            self.coverage.push(intervals::coverage(&of, "all", None, held, None));
+        }
         let planted = "alerts, stamped as they leave";
         self.checks.push(check(kind, planted, text, sound && tied.dropped == 0));
         let plain: Vec<i64> = errors
@@ -206,7 +217,7 @@ impl Findings {
             let held = looks.iter().filter(|look| look.holds()).count() as u64;
             let (of, n) = ("polled interval, true instant", looks.len() as u64);
             let loss = SCENARIOS.iter().find(|s| s.name == name).map(|s| s.loss);
-            self.coverage.push(coverage(of, name, loss, held, n, None));
+            self.coverage.push(intervals::coverage(of, name, loss, (held, n), None));
             self.polls.extend(polled(name, looks, evidence.seed));
         }
     }
@@ -266,66 +277,6 @@ fn polled(scenario: &str, looks: Vec<Look>, seed: u64) -> Option<Polled> {
         upper_p99: sample::quantile(&upper, 0.99)?,
         middle_mean: sample::mean(&middle, seed)?,
     })
-}
-
-/// `least`: fewest that must hold; `None` demands all.
-fn coverage(
-    of: &str,
-    scenario: &str,
-    loss: Option<f64>,
-    held: u64,
-    n: u64,
-    least: Option<u64>,
-) -> Coverage {
-    let limits = clopper_pearson(held, n, 0.95);
-    Coverage {
-        of: of.into(),
-        scenario: scenario.into(),
-        loss,
-        held,
-        n,
-        lower: limits.lower,
-        upper: limits.upper,
-        aim: match least {
-            None => "all".into(),
-            Some(least) => format!("at least {least}: fewer come by chance once in 1,000 at 95 %"),
-        },
-        met: n > 0 && held >= least.unwrap_or(n),
-    }
-}
-
-/// Whether 95 % intervals of a quantile hold the planted one: one interval for each batch of canaries.
-fn of_quantile(scenario: &Scenario, route: &RouteView, p: f64) -> Coverage {
-    let at = route.plan.expectations.iter().position(|e| e.name == "detected");
-    let batches = (route.canaries.len() / BATCH).max(1);
-    let mut of: Vec<Vec<Observation>> = vec![Vec::new(); batches];
-    for canary in &route.canaries {
-        let verdict = at.and_then(|at| canary.verdicts.get(at));
-        let batch = of.get_mut(canary.slot as usize % batches);
-        if let (Some(batch), Some(verdict)) = (batch, verdict) {
-            batch.extend(observation(canary, verdict));
-        }
-    }
-    let planted = scenario.planted_ns(p);
-    let holds = |observations: &Vec<Observation>| {
-        let found = Curve::fit(observations).quantile(p, Band::LogLog, 0.95);
-        let low = found.lower.ns();
-        match (planted, found.upper.ns()) {
-            (Some(planted), upper) => {
-                low.is_some_and(|low| low <= planted) && upper.is_none_or(|u| u >= planted)
-            }
-            (None, upper) => upper.is_none(),
-        }
-    };
-    let held = of.iter().filter(|o| holds(o)).count() as u64;
-    let words = planted.map_or("never reached".to_owned(), duration);
-    let what = format!("95 % interval of p{}, planted {words}", p * 100.0);
-    by_chance(&what, scenario.name, Some(scenario.loss), (held, batches as u64))
-}
-
-/// Held against what intervals of 95 % must reach: those of 20 canaries cover 95.5 to 97.5 % here.
-fn by_chance(of: &str, scenario: &str, loss: Option<f64>, (held, n): (u64, u64)) -> Coverage {
-    coverage(of, scenario, loss, held, n, Some(sample::fewest_by_chance(n, 0.95)))
 }
 
 /// Every outcome and interval of a scenario, against the detector's stamps.
@@ -443,7 +394,7 @@ fn skew(evidence: &Evidence<'_>, tied: &Tied<'_>) -> Check {
     let skew_ns = Line::Skewed.ahead_ms() * MS as i64;
     let (mut n, mut shifted) = (0_u64, 0_u64);
     for sighting in sightings(evidence) {
-        let pushed = PUSHED.iter().any(|(k, _)| sighting.watcher == Line::Skewed.watcher(k));
+        let pushed = evidence.pushed().any(|(k, _)| sighting.watcher == Line::Skewed.watcher(k));
         let Some((_, created)) = tied.alerts.get(sighting.native_id.as_str()) else { continue };
         if pushed {
             n += 1;

@@ -18,6 +18,7 @@
 //! as error of ours. Formulas: order-statistic intervals of quantiles (David and Nagaraja 2003,
 //! 7.1), percentile bootstrap of the mean (Efron 1979), Clopper and Pearson 1934 for shares.
 
+mod intervals;
 pub mod judge;
 pub mod model;
 pub mod page;

@@ -13,6 +13,10 @@ const STUDIES: &str = include_str!("../../docs/coverage.md");
 /// Heading of the study of intervals.
 const INTERVALS: &str = "## Intervals of quantiles\n";
 
+/// Said of a calibration without a broker.
+pub const NO_KAFKA: &str =
+    "the Kafka watcher; give a broker of this machine, as in `--kafka 127.0.0.1:9092`";
+
 /// Milliseconds with their sign.
 pub fn ms(ns: i64) -> String {
     let ms = ns as f64 / 1e6;

@@ -33,14 +33,16 @@ fn tokens(text: &str) -> Vec<TokenId> {
 
 #[derive(Clone)]
 struct World {
+    /// Those of the watchers that took part.
+    kinds: &'static [Kind],
     rows: Vec<Row>,
     truth: Vec<TruthRow>,
 }
 
-fn expectation(scenario: &Scenario, stage: Stage, kind: &str) -> ExpectationPlan {
+fn expectation(scenario: &Scenario, (kind, name, stage): Kind) -> ExpectationPlan {
     let polled = scenario.line == Line::Faulty && kind == "poll";
     ExpectationPlan {
-        name: stage.name().into(),
+        name: name.into(),
         stage,
         watchers: vec![scenario.line.watcher(kind)],
         rules: vec![],
@@ -53,10 +55,16 @@ fn expectation(scenario: &Scenario, stage: Stage, kind: &str) -> ExpectationPlan
     }
 }
 
-const KINDS: [(&str, Stage); 3] =
-    [("poll", Stage::Ingested), ("file", Stage::Detected), ("webhook", Stage::Notified)];
+/// Kind of watcher, name of its expectation, stage.
+type Kind = (&'static str, &'static str, Stage);
+const KINDS: [Kind; 4] = [
+    ("poll", "ingested", Stage::Ingested),
+    ("file", "detected", Stage::Detected),
+    ("webhook", "notified", Stage::Notified),
+    ("kafka", "acknowledged", Stage::Acknowledged),
+];
 
-fn started() -> RunStarted {
+fn started(kinds: &[Kind]) -> RunStarted {
     let route = |s: &Scenario| RoutePlan {
         name: s.name.into(),
         recipe: "r".into(),
@@ -67,10 +75,10 @@ fn started() -> RunStarted {
         target: "t".into(),
         proof: Strength::Written,
         planned: N,
-        expectations: KINDS.iter().map(|(kind, stage)| expectation(s, *stage, kind)).collect(),
+        expectations: kinds.iter().map(|kind| expectation(s, *kind)).collect(),
     };
     let watchers = Line::ALL.iter().flat_map(|line| {
-        KINDS.iter().map(|(kind, stage)| WatcherPlan {
+        kinds.iter().map(|(kind, _, stage)| WatcherPlan {
             name: line.watcher(kind),
             stage: *stage,
             kind: (*kind).into(),
@@ -105,8 +113,18 @@ fn started() -> RunStarted {
 
 impl World {
     fn sound() -> World {
-        let mut world = World { rows: vec![Row::Run(Box::new(started()))], truth: vec![] };
-        for watcher in started().watchers {
+        World::of(&KINDS[..3])
+    }
+
+    fn with_kafka() -> World {
+        World::of(&KINDS)
+    }
+
+    fn of(kinds: &'static [Kind]) -> World {
+        let run = started(kinds);
+        let watchers = run.watchers.clone();
+        let mut world = World { kinds, rows: vec![Row::Run(Box::new(run))], truth: vec![] };
+        for watcher in watchers {
             let name = watcher.name;
             let proven = Proven { watcher: name.clone(), at: at(1), config_digest: "c".into() };
             world.rows.push(Row::Proven(proven));
@@ -201,7 +219,7 @@ impl World {
             document: document.into(),
             stamp: at(created),
         });
-        for (number, (kind, _)) in KINDS.iter().enumerate().skip(1) {
+        for (number, (kind, ..)) in self.kinds.iter().enumerate().skip(1) {
             for copy in [false, true].into_iter().take(1 + usize::from(twice)) {
                 self.truth.push(TruthRow::Emitted {
                     alert: alert.clone(),
@@ -238,7 +256,7 @@ impl World {
         self.rows.push(Row::Sighting(SightingRow {
             canary,
             watcher: line.watcher(KINDS[kind].0),
-            stage: KINDS[kind].1,
+            stage: KINDS[kind].2,
             observed: at(observed),
             not_before: before.map(at),
             native_id: native.into(),
@@ -260,6 +278,7 @@ impl World {
             assessment: &fold.assess(None).unwrap(),
             truth: &self.truth,
             tokens: &tokens,
+            kafka: self.kinds.len() == KINDS.len(),
             outage_ns: (at(OUTAGE.0 * 1000).wall_ns, at(OUTAGE.1 * 1000).wall_ns),
             seed: 1,
         })
@@ -304,6 +323,27 @@ fn a_sound_measurement_meets_everything_and_its_figures_are_the_planted_ones() {
     let all = &found.polls[0];
     assert_eq!((all.scenario.as_str(), all.held), ("all", all.n));
     assert_eq!(all.width_p50_ns, 255 * NS);
+}
+
+#[test]
+fn kafka_is_judged_where_it_took_part_and_not_named_elsewhere() {
+    let found = World::with_kafka().judged();
+    assert_eq!(wrong(&found), Vec::<String>::new());
+    let floor = found.floors.iter().find(|f| f.watcher == "kafka").unwrap();
+    assert_eq!((floor.n, floor.least_ns), (found.floors[0].n, 100_000));
+    let rows = found.by_scenario.iter().filter(|f| f.watcher == "kafka").count();
+    assert_eq!(rows, SCENARIOS.len());
+    assert!(found.checks.iter().any(|c| c.about == "kafka-doubled"));
+    let said = |found: &Findings| format!("{found:?}").contains("kafka");
+    assert!(said(&found) && !said(&World::sound().judged()));
+    // Asked for, and nothing came through it.
+    let mut silent = World::with_kafka();
+    silent.rows.retain(|r| !matches!(r, Row::Sighting(s) if s.watcher.starts_with("kafka")));
+    assert!(wrong(&silent.judged()).iter().any(|w| w.starts_with("kafka: 0 of 557 seen")));
+    let mut late = World::with_kafka();
+    let sightings = late.sightings("kafka-plain");
+    sightings.into_iter().for_each(|s| s.observed = s.observed.plus_ns(11 * NS));
+    assert!(wrong(&late.judged()).contains(&"floor kafka".to_owned()));
 }
 
 #[test]
@@ -382,9 +422,9 @@ fn planted_faults_that_go_uncounted_or_unread_are_seen() {
     assert!(!Findings::default().met(), "nothing measured is nothing met");
 }
 
-/// A calibration made of the sound world.
+/// A calibration made of a sound world, Kafka watchers included.
 pub(crate) fn calibration() -> super::Calibration {
-    let found = World::sound().judged();
+    let found = World::with_kafka().judged();
     let met = found.met();
     super::Calibration {
         format: super::FORMAT.into(),

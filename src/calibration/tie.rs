@@ -9,6 +9,9 @@ use super::judge::Evidence;
 use crate::detector::TruthRow;
 use crate::ledger::Row;
 
+/// Kinds that see emissions, in the order of their stages.
+const STAGES: [&str; 3] = ["file", "webhook", "kafka"];
+
 /// See the module's text.
 #[derive(Default)]
 pub(super) struct Tied<'a> {
@@ -94,11 +97,12 @@ impl<'a> Tied<'a> {
         let left = |outlet: &str| self.first.get(outlet)?.get(&canary);
         let stamp = match watcher.split_once('-') {
             Some(("poll", _)) => self.searchable.get(&canary)?,
-            Some(("file", line)) => {
-                let both = [left(watcher), left(&format!("webhook-{line}"))];
-                both.into_iter().flatten().min_by_key(|stamp| stamp.boot_ns)?
+            Some((kind, line)) => {
+                let own = STAGES.iter().position(|k| *k == kind)?;
+                let later = STAGES[own..].iter().map(|kind| format!("{kind}-{line}"));
+                later.filter_map(|outlet| left(&outlet)).min_by_key(|stamp| stamp.boot_ns)?
             }
-            _ => left(watcher)?,
+            None => return None,
         };
         Some(stamp.since(self.submitted.get(&canary)?).ns)
     }

@@ -134,7 +134,7 @@ pub enum Verb {
     Detector(detector::Args),
     /// Measures this harness itself on a detector whose delays and faults are known.
     #[command(
-        after_help = "Example:\n  dwell calibrate --quick\n\nExit codes: 0 every aim is met, 1 one is not, 3 it could not run."
+        after_help = "Example:\n  dwell calibrate --quick\n  dwell calibrate --kafka 127.0.0.1:9092\n\nExit codes: 0 every aim is met, 1 one is not, 2 the input is wrong, 3 it could not run."
     )]
     Calibrate(calibrate::Args),
     /// Prints shell completions.

@@ -23,13 +23,22 @@ pub(super) struct Done {
     pub ledger: PathBuf,
 }
 
-/// Carries out a configuration that the verb itself wrote. `begin` starts what must run during the
-/// campaign, once its schedule is drawn.
-pub(super) fn carry_out<T>(
+/// The campaign, and what was started for it. On an error what was started is dropped, the last first.
+pub(super) struct Staged<B, T> {
+    pub begun: T,
+    pub before: B,
+    pub done: Done,
+}
+
+/// Carries out a configuration that the verb itself wrote. `before` makes what watchers and detectors
+/// need, once a signal no longer ends the process; `begin` starts what must run during the campaign,
+/// once its schedule is drawn.
+pub(super) fn carry_out<B, T>(
     campaign: &Path,
     verb: &str,
+    before: impl FnOnce() -> Result<B, Failure>,
     begin: impl FnOnce(&Session) -> Result<T, Failure>,
-) -> Result<(Done, T), Failure> {
+) -> Result<Staged<B, T>, Failure> {
     let config = crate::config::load(campaign).map_err(|e| {
         Failure::Bug(format!("the configuration that {verb} wrote is refused: {e}"))
     })?;
@@ -39,6 +48,7 @@ pub(super) fn carry_out<T>(
     signals::install(session.runtime.handle(), &orders, signals::STOPS)
         .map_err(|e| Failure::Environment(format!("cannot listen for signals: {e}")))?;
     session.open(verb)?;
+    let before = before()?;
     let plan = session.plan(&Request::default())?;
     let begun = begin(&session)?;
     let mut keeping = Keeping { rows: Vec::new(), shown: Shown::new(plan.planned.len() as u64) };
@@ -51,7 +61,7 @@ pub(super) fn carry_out<T>(
     if orders.stop.is_ordered() {
         return Err(Failure::Environment("stopped before it was complete".into()));
     }
-    Ok((Done { assessment, rows: keeping.rows, keys, ledger }, begun))
+    Ok(Staged { begun, before, done: Done { assessment, rows: keeping.rows, keys, ledger } })
 }
 
 /// Keeps the run's rows and shows how it goes.

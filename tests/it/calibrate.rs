@@ -40,9 +40,36 @@ fn a_quick_calibration_finds_what_was_planted_and_keeps_it() {
         assert!(floor["n"].as_u64().unwrap() > 100, "{floor}");
         assert!(floor["least_ns"].as_i64().unwrap() >= 0, "seen before it happened: {floor}");
     }
-    assert!(found["not_measured"].to_string().contains("Kafka"), "{found}");
+    // Without a broker one line says that there was none, and nothing else.
+    let left_out = found["not_measured"].as_array().unwrap();
+    assert_eq!(left_out.len(), 1);
+    assert!(left_out[0].as_str().unwrap().contains("--kafka 127.0.0.1:9092"), "{left_out:?}");
     let text = found.to_string();
+    assert_eq!(text.to_lowercase().matches("kafka").count(), 2, "{text}");
     assert!(!text.contains(folder.path().to_str().unwrap()), "a path: {text}");
+}
+
+/// Exit code, words and whether a calibration was stored.
+fn with_kafka(brokers: &str) -> (Option<i32>, String, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join("calibration.json");
+    let mut command = assert_cmd::Command::from_std(Command::new(env!("CARGO_BIN_EXE_dwell")));
+    command.env_remove("DWELL_CONFIG").timeout(std::time::Duration::from_secs(60));
+    command.args(["calibrate", "--quick", "--kafka", brokers, "--output"]).arg(&kept);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said, kept.exists())
+}
+
+#[test]
+fn brokers_elsewhere_are_refused_and_those_that_do_not_answer_are_named() {
+    let (code, said, kept) = with_kafka("127.0.0.1:9092,192.0.2.7:9092");
+    assert_eq!((code, kept), (Some(2), false), "{said}");
+    assert!(said.contains("192.0.2.7:9092") && said.contains("[authorisation]"), "{said}");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (code, said, kept) = with_kafka(&closed.to_string());
+    assert_eq!((code, kept), (Some(3), false), "{said}");
+    assert!(said.contains(&format!("cannot reach Kafka at {closed}")), "{said}");
 }
 
 #[test]
@@ -68,6 +95,6 @@ fn the_schema_and_the_page_are_current() {
         );
     }
     // A page that an older program made has not this row.
-    let row = "| 95 % intervals of quantiles | all |";
+    let row = "| 95 % intervals of quantiles, one a batch | all |";
     assert!(page.contains(row), "docs/accuracy.md is older than the program: make it anew");
 }

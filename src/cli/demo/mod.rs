@@ -61,7 +61,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         plan::WINDOW_S
     );
     let running = place::Detector::start(&detector)?;
-    let (done, ()) = staged::carry_out(&campaign, "demo", |_| Ok(()))?;
+    let nothing = || Ok(());
+    let staged::Staged { done, .. } = staged::carry_out(&campaign, "demo", nothing, |_| Ok(()))?;
     let checks = held_against_truth(&folder, &done)?;
     drop(running);
     let model = super::report::build(&folder.join("dwell.db"), None, None, Some(&done.keys))?;

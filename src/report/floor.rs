@@ -5,7 +5,7 @@
 //! Only from the ledger, so that the same ledger and cut give the same report. A polled time carries
 //! its coarseness as an interval and has no floor here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -75,6 +75,8 @@ pub(super) fn report(assessment: &Assessment, routes: &[RouteReport]) -> FloorRe
     let kinds: Vec<KindFloor> = fact.floors.iter().map(kind).collect();
     let of: BTreeMap<&str, &str> =
         assessment.watchers.iter().map(|w| (w.name.as_str(), w.kind.as_str())).collect();
+    let mut words = words(fact, &kinds);
+    words.extend(uncalibrated(routes, &kinds, &of));
     let limited = routes
         .iter()
         .flat_map(|route| route.expectations.iter().map(move |e| (route, e)))
@@ -82,7 +84,7 @@ pub(super) fn report(assessment: &Assessment, routes: &[RouteReport]) -> FloorRe
         .collect();
     FloorReport {
         measured_at: Some(fact.measured_at.clone()),
-        words: words(fact, &kinds),
+        words,
         kinds,
         digest: Some(fact.digest.clone()),
         limited,
@@ -105,6 +107,25 @@ fn words(fact: &CalibrationFact, kinds: &[KindFloor]) -> Vec<String> {
     }
     words.extend(fact.notes.iter().map(|note| format!("Of the calibration: {note}.")));
     words
+}
+
+/// Kinds that are asked here and were not calibrated: nothing says whether their floor limits a time.
+fn uncalibrated(
+    routes: &[RouteReport],
+    kinds: &[KindFloor],
+    of: &BTreeMap<&str, &str>,
+) -> Option<String> {
+    let asked = routes.iter().flat_map(|r| &r.expectations).flat_map(|e| &e.watchers);
+    let missing: BTreeSet<&str> = asked
+        .filter_map(|watcher| of.get(watcher.as_str()).copied())
+        .filter(|kind| *kind != "poll" && !kinds.iter().any(|k| k.kind == *kind))
+        .collect();
+    let list: Vec<&str> = missing.iter().copied().collect();
+    let how =
+        if missing.contains("kafka") { "; `dwell calibrate --kafka BROKERS` does" } else { "" };
+    (!list.is_empty()).then(|| {
+        format!("The calibration did not measure these watchers' floor: {}{how}.", list.join(", "))
+    })
 }
 
 /// The smallest quantile shown against the worst floor of the watchers asked.

@@ -45,6 +45,33 @@ fn a_floor_above_a_hundredth_of_the_smallest_quantile_limits_it() {
     assert_eq!(model(1.0, 9_900_000, "file").floor.limited, Vec::<String>::new());
     let limited = model(1.0, 10_100_000, "file").floor.limited;
     assert!(limited[0].contains("floor-limited: 10.1 ms of the file floor"), "{limited:?}");
+    // A calibration through a broker has a floor of topics too.
+    assert!(model(1.0, 9_900_000, "kafka").floor.limited.is_empty());
+    let limited = model(1.0, 10_100_000, "kafka").floor.limited;
+    assert!(limited[0].contains("floor-limited: 10.1 ms of the kafka floor"), "{limited:?}");
     // A poll's coarseness is its interval.
     assert_eq!(model(1.0, 10_100_000, "poll").floor.limited, Vec::<String>::new());
+}
+
+#[test]
+fn a_kind_that_was_not_calibrated_is_named() {
+    let without = |kind| {
+        let route = Route { kind, ..Route::new("ssh", &[Fate::Seen(1.0)]) };
+        let mut made = fact();
+        made.floors.retain(|floor| floor.kind != "kafka");
+        let mut fold = Fold::new(None);
+        for mut row in rows(&[route], "c") {
+            if let Row::Run(run) = &mut row {
+                run.calibration = Some(Box::new(made.clone()));
+            }
+            fold.apply(&row);
+        }
+        ReportModel::build(&fold.assess(None).unwrap(), &Beside::default()).floor
+    };
+    let said = without("kafka").words.join(" ");
+    assert!(said.contains("did not measure these watchers' floor: kafka; `dwell"), "{said}");
+    for kind in ["file", "poll"] {
+        let said = without(kind).words.join(" ");
+        assert!(!said.contains("did not measure"), "{said}");
+    }
 }

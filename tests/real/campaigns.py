@@ -6,9 +6,11 @@ Run by `tests/real/run`, which installs the services and closes with `N passed, 
 
 import datetime
 import json
+import math
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -868,6 +870,83 @@ def refused_framing(kafka, place, config, before, words):
     check(kafka.ends(topic) == before + len(rows), f"{topic}: {kafka.ends(topic)} records")
 
 
+def test_calibrate_through_kafka(folder):
+    """(i) the harness's floor at a real broker: judged by the program and again from its rows, its topics
+    gone afterwards and nothing else, also after Ctrl-C; and a report that rests on it."""
+    kafka = Kafka(folder).start()
+    try:
+        kafka.topic("bystander")
+        kafka.put("bystander", ["a record of somebody else"])
+        there = kafka.topics()
+        found = json.loads(dwell(folder, "calibrate", "--quick", "--kafka", kafka.brokers, "--json", "--dir", "kept",
+                                 "--output", "calibration.json", ok=(0, 1), timeout=200))
+        check(kafka.topics() == there, f"topics after a calibration: {kafka.topics()}, before: {there}")
+        kafka_floor(folder / "kept", found)
+        interrupted_calibration(kafka, folder, there)
+        check(kafka.ends("bystander") == 1, "a record of somebody else is gone")
+        floor_in_report(kafka, folder)
+    finally:
+        kafka.stop()
+
+
+def kafka_floor(kept, found):
+    wrong = [c for c in found["checks"] if not c["holds"]]
+    check(not wrong, f"planted and not found again: {wrong}")
+    wrong = [c for c in found["coverage"] if c["of"].startswith("polled") and not c["met"]]
+    check(not wrong, f"the true instant lies outside of polled intervals: {wrong}")
+    check(found["not_measured"] == [], f"not measured: {found['not_measured']}")
+    floors = {f["watcher"]: f for f in found["floors"]}
+    check(set(floors) == {"webhook", "file", "kafka"}, f"floors of {sorted(floors)}")
+    floor = floors["kafka"]
+    check(floor["n"] == floors["webhook"]["n"] > 100, f"n: {floor['n']}")
+    check(0 <= floor["least_ns"] <= floor["p50"]["value_ns"] <= floor["p99"]["value_ns"] <= floor["max_ns"] < 10e9,
+          f"no floor: {floor}")
+    scenarios = {f["scenario"] for f in found["by_scenario"] if f["watcher"] == "kafka" and f["n"] > 0}
+    check(len(scenarios) == 10, f"scenarios with a Kafka row: {sorted(scenarios)}")
+    # Again, from the detector's own file and the ledger's rows, with arithmetic of our own.
+    rows = [json.loads(line) for line in (kept / "truth-plain.jsonl").read_text().splitlines()]
+    left = {r["alert"]: r["stamp"][1] for r in rows if r["what"] == "emitted" and r["outlet"] == "kafka-plain"}
+    seen = {r["i"]: r["t"][1] for r in export(kept)["sighting"] if r["w"] == "kafka-plain"}
+    check(set(left) == set(seen), f"{len(left)} records left, {len(seen)} were seen")
+    late = sorted(seen[alert] - left[alert] for alert in left)
+    own = (len(late), late[0], late[-1], late[math.ceil(0.5 * len(late)) - 1], late[math.ceil(0.99 * len(late)) - 1])
+    said = (floor["n"], floor["least_ns"], floor["max_ns"], floor["p50"]["value_ns"], floor["p99"]["value_ns"])
+    check(own == said, f"the floor is {own} by our own arithmetic, {said} by the program")
+    say(f"Kafka floor, ms: p50 {own[3] / 1e6:.2f}, p99 {own[4] / 1e6:.2f}, max {own[2] / 1e6:.2f}, n = {own[0]}")
+
+
+def interrupted_calibration(kafka, folder, there):
+    """Ctrl-C in the middle: no result, and no topic is left."""
+    log = folder / "interrupted.log"
+    with open(log, "w") as out:
+        run = subprocess.Popen([DWELL, "calibrate", "--quick", "--kafka", kafka.brokers, "--output", "none.json"],
+                               cwd=folder, stdout=subprocess.DEVNULL, stderr=out)
+    wait_for("a campaign under way", lambda: "/480 " in log.read_text(), 60, run)
+    check(len(kafka.topics()) == len(there) + 4, f"topics during a calibration: {kafka.topics()}")
+    run.send_signal(signal.SIGINT)
+    wait_for("the first signal's answer", lambda: "Injection stopped" in log.read_text(), 30, run)
+    # The second one leaves at once.
+    run.send_signal(signal.SIGINT)
+    code = run.wait(60)
+    check(code == 3, f"an interrupted calibration ended with {code}: {log.read_text()[-2000:]}")
+    check(kafka.topics() == there, f"topics after Ctrl-C: {kafka.topics()}")
+    check(not (folder / "none.json").exists(), "an interrupted calibration was stored")
+
+
+def floor_in_report(kafka, folder):
+    """A run beside the calibration tells the floor of its Kafka watcher."""
+    place = folder / "report"
+    place.mkdir()
+    shutil.copy(folder / "calibration.json", place)
+    kafka.topic("floor")
+    side = f'brokers = ["{kafka.brokers}"]'
+    prepare(place, through_kafka(kafka, "floor", side, side))
+    dwell(place, "run")
+    told = report(place)["floor"]
+    check("kafka" in [k["kind"] for k in told["kinds"]], f"the report's floor: {told}")
+    check(not any("did not measure" in w for w in told["words"]), f"the report's words: {told['words']}")
+
+
 def main():
     # The second name is the one that the shipped files use; ElastAlert 2 expands it in its rule.
     os.environ["LAB_HOOK_SECRET"] = os.environ["DWELL_HOOK_TOKEN"] = SECRET
@@ -899,6 +978,7 @@ def main():
         attempt(test_kafka_keys_and_headers)
         attempt(test_kafka_over_tls_with_sasl)
         attempt(test_kafka_framing)
+        attempt(test_calibrate_through_kafka)
         pipeline_tests = [test_pipeline_end_to_end, test_rule_disabled_in_silence, test_shipped_files,
                           test_more_than_a_page_can_hold]
         if not chosen or any(t.__name__ in chosen for t in pipeline_tests):

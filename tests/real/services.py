@@ -238,6 +238,13 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={login}.scram.ScramLoginMo
                 if time.monotonic() - begin > 60:
                     raise
 
+    def topics(self):
+        """Names of all topics but the broker's internal ones, by its own word. It makes
+        `__consumer_offsets` when a client first asks for a group's coordinator."""
+        out = self.java("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", self.brokers, "--list",
+                        timeout=60).stdout
+        return sorted(name for name in out.split() if not name.startswith("__"))
+
     def put(self, topic, lines, *properties):
         """Records as another producer sends them."""
         extra = [x for p in properties for x in ("--property", p)]

@@ -350,8 +350,12 @@ fn verdict(expectations: &[(&RouteReport, &ExpectationReport)], met: u32) -> Vec
     });
     if let Some((route, expectation)) = worst {
         let label = if met as usize == expectations.len() { "Weakest" } else { "Worst" };
+        let which = match expectation.name == expectation.stage {
+            true => String::new(),
+            false => format!(", expectation {},", expectation.name),
+        };
         words.push(format!(
-            "{label}: route {} at stage {}: {}.",
+            "{label}: route {}{which} at stage {}: {}.",
             route.name, expectation.stage, expectation.verdict
         ));
     }

@@ -4,14 +4,16 @@
 //! excerpts. What comes out cannot move a cursor, start a tag, a formula or an entity, hide behind
 //! bidirectional or zero-width characters, or break a line.
 
-/// Control, bidirectional and invisible characters: what a reader would not see.
+/// Control, bidirectional and invisible characters: what a reader would not see. So are the code points
+/// that Unicode keeps from ever being characters, two of which no XML document may hold.
 fn hidden(c: char) -> bool {
     c.is_control()
+        || u32::from(c) & 0xfffe == 0xfffe
         || matches!(c,
             '\u{00ad}' | '\u{034f}' | '\u{061c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{fdd0}'..='\u{fdef}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Hidden characters become visible code points: `\u{202e}`.
@@ -48,10 +50,23 @@ pub fn lines(text: &str) -> String {
     out
 }
 
-/// For HTML text and quoted attribute values.
+/// For HTML text and quoted attribute values. A space behind a digit is written as a reference, so that
+/// what joins our numbers with their units leaves foreign ones alone.
 pub fn html(text: &str) -> String {
+    // What stands before it is not known and may be a digit.
+    let mut before = '0';
+    html_with(text, |c| std::mem::replace(&mut before, c).is_ascii_digit() && c == ' ')
+}
+
+/// The same for a sentence of ours that holds no foreign text.
+pub(super) fn html_of_ours(text: &str) -> String {
+    html_with(text, |_| false)
+}
+
+fn html_with(text: &str, mut referred: impl FnMut(char) -> bool) -> String {
     let mut out = String::with_capacity(text.len());
     visible(text, &mut out, |c, out| match c {
+        _ if referred(c) => out.push_str("&#32;"),
         '&' => out.push_str("&amp;"),
         '<' => out.push_str("&lt;"),
         '>' => out.push_str("&gt;"),
@@ -100,7 +115,7 @@ pub(super) mod tests {
     use super::*;
 
     /// What attackers put into a user name or a rule's title.
-    pub const HOSTILE: [&str; 12] = [
+    pub const HOSTILE: [&str; 13] = [
         "<script>alert(1)</script>",
         "\" onmouseover=\"x",
         "'><img src=x onerror=x>",
@@ -113,6 +128,7 @@ pub(super) mod tests {
         "line\r\nbreak\0nul",
         "safe\u{202e}txt.exe\u{200b}",
         "&amp;&#60;",
+        "no\u{fffe}character\u{ffff}\u{1fffe}\u{fdd0}",
     ];
 
     #[test]

@@ -407,6 +407,16 @@ pub struct CanaryRow {
     pub delivery: String,
 }
 
+impl ExpectationReport {
+    /// `detected`, or `paged (notified)` where its name is not its stage's; foreign text.
+    pub fn called(&self) -> String {
+        match self.name == self.stage {
+            true => self.stage.clone(),
+            false => format!("{} ({})", self.name, self.stage),
+        }
+    }
+}
+
 impl ReportModel {
     /// The exit code that the outcomes call for: 3, 1, 4, 0 in that order of precedence. What is missed
     /// or late is judged by the objective, which says how much of it there may be; the default allows

@@ -115,7 +115,7 @@ fn notes(page: &mut Page, model: &ReportModel) {
             page.line(0, &format!("{}: {}", safe(&route.name), receipts.join("; ")));
         }
         for e in route.expectations.iter().filter(|e| !e.notes.is_empty()) {
-            page.line(0, &format!("{} / {}:", safe(&route.name), safe(&e.name)));
+            page.line(0, &format!("{} / {}:", safe(&route.name), safe(&e.called())));
             e.notes.iter().for_each(|note| page.line(2, &safe(note)));
         }
     }
@@ -126,7 +126,7 @@ fn notes(page: &mut Page, model: &ReportModel) {
 
 /// What the tables say about one expectation, for narrow terminals.
 fn list(page: &mut Page, route: &RouteReport, e: &ExpectationReport) {
-    page.line(0, &format!("{} / {}: {}", safe(&route.name), safe(&e.name), e.objective));
+    page.line(0, &format!("{} / {}: {}", safe(&route.name), safe(&e.called()), e.objective));
     page.line(2, &format!("objective: {}", safe(&e.objective_words)));
     page.line(2, &total::of_route(route));
     let outcomes: Vec<String> =
@@ -272,7 +272,7 @@ fn curve(page: &mut Page, route: &RouteReport, expectation: &ExpectationReport) 
         &format!(
             "{} / {}: share detected, {} to {} (log scale)",
             safe(&route.name),
-            safe(&expectation.name),
+            safe(&expectation.called()),
             duration(first.0),
             duration(last.0),
         ),

@@ -8,6 +8,7 @@ use super::trend::Trend;
 use crate::report::escape::html as safe;
 use crate::report::html::STYLE;
 use crate::report::html::chart::{Axis, LEFT, band, grid, y};
+use crate::report::html::units::{Names, together};
 use crate::report::model::Method;
 use crate::report::words::duration;
 
@@ -15,12 +16,12 @@ use crate::report::words::duration;
 const COLOURS: [&str; 2] = ["#2b6c99", "#b3541e"];
 
 fn page(title: &str, body: &str) -> String {
-    format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
+    together(&format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"/><meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\"/><title>{title}</title>\
          <style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n{body}</body></html>\n"
-    )
+    ))
 }
 
 /// Renders a comparison.
@@ -30,6 +31,9 @@ pub(super) fn render(model: &Comparison) -> String {
         crate::exit::Exit::Missed => "missed",
         _ => "undecided",
     };
+    let sides = [&model.a, &model.b].into_iter().flat_map(|side| [&side.label, &side.campaign]);
+    let pairs = model.routes.iter().flat_map(|pair| [&pair.route, &pair.expectation]);
+    let names = Names::new(sides.chain(pairs).map(String::as_str));
     let mut body = format!(
         "<p class=\"small\">A: {} as of {}; B: {} as of {}</p><div class=\"verdict {class}\">",
         safe(&model.a.label),
@@ -38,11 +42,11 @@ pub(super) fn render(model: &Comparison) -> String {
         safe(&model.b.cut)
     );
     for sentence in &model.verdict {
-        let _ = write!(body, "<p>{}</p>", safe(sentence));
+        let _ = write!(body, "<p>{}</p>", names.safe(sentence));
     }
     body.push_str("</div>\n");
     for sentence in overall(model).into_iter().chain([confidence(model)]) {
-        let _ = write!(body, "<p class=\"small\">{}</p>", safe(&sentence));
+        let _ = write!(body, "<p class=\"small\">{}</p>", names.safe(&sentence));
     }
     body.push_str("<h2>Share not yet detected</h2>\n");
     for pair in &model.routes {
@@ -52,9 +56,9 @@ pub(super) fn render(model: &Comparison) -> String {
             safe(&pair.route),
             safe(&pair.expectation),
             safe(&pair.state),
-            safe(&pair.words)
+            names.safe(&pair.words)
         );
-        picture(&mut body, pair);
+        picture(&mut body, pair, &names);
     }
     body.push_str("<h2>Measured differently</h2><ul>");
     for text in model.warnings.iter().chain(&model.unpaired) {
@@ -67,7 +71,7 @@ pub(super) fn render(model: &Comparison) -> String {
     page("Time to detect: A and B", &body)
 }
 
-fn picture(body: &mut String, pair: &Pair) {
+fn picture(body: &mut String, pair: &Pair, names: &Names) {
     let sides = [&pair.a, &pair.b];
     let times = || sides.iter().flat_map(|s| s.curve.iter().map(|p| p.time_ns));
     let first = times().min().unwrap_or(pair.within_ns).min(pair.within_ns).max(1_000);
@@ -107,7 +111,7 @@ fn picture(body: &mut String, pair: &Pair) {
                 duration(pair.mean_until_ns)
             )),
             estimate(&sides[index].times)
-                .map_or(String::new(), |words| format!(". {}", safe(&words)))
+                .map_or(String::new(), |words| format!(". {}", names.safe(&words)))
         );
     }
     if sides.iter().any(|side| by_turnbull(&side.times)) {
@@ -133,6 +137,8 @@ fn path(side: &Numbers, axis: &Axis) -> String {
 
 /// Renders a trend as a table per route.
 pub(super) fn trend(model: &Trend) -> String {
+    let routes = model.routes.iter().flat_map(|route| [&route.route, &route.expectation]);
+    let names = Names::new([&model.label].into_iter().chain(routes).map(String::as_str));
     let mut body =
         format!("<p class=\"small\">{} as of {}</p>", safe(&model.label), safe(&model.cut));
     for route in &model.routes {
@@ -142,9 +148,9 @@ pub(super) fn trend(model: &Trend) -> String {
              <th class=\"n\">Mean up to {}</th></tr></thead><tbody>",
             safe(&route.route),
             safe(&route.expectation),
-            safe(&route.words),
+            names.safe(&route.words),
             of_lines(route)
-                .map_or(String::new(), |w| format!("<p class=\"small\">{}</p>", safe(w))),
+                .map_or(String::new(), |w| format!("<p class=\"small\">{}</p>", names.safe(w))),
             duration(route.mean_until_ns)
         );
         for point in &route.points {

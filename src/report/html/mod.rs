@@ -1,8 +1,10 @@
 //! One self-contained page: no script, nothing fetched, readable on paper.
 //!
-//! The page is well-formed XML too, so that a strict parser can vouch for it.
+//! The page is well-formed XML too, so that a strict parser can vouch for it: one root, every element
+//! closed, no entity but XML's own, no character that XML forbids.
 
 pub(super) mod chart;
+pub(super) mod units;
 
 use std::fmt::Write;
 
@@ -13,6 +15,7 @@ use super::text::{bound, median, quantile, share};
 use super::times::needed;
 use super::total::{self, OUTCOMES};
 use super::words::{duration, hours, percent, stray_note};
+use units::{Names, together};
 
 pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
 
@@ -20,9 +23,10 @@ pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1
 pub(super) fn render(model: &ReportModel) -> String {
     let mut page = String::with_capacity(64 * 1024);
     let title = safe(&model.campaign);
+    let names = names(model);
     let _ = write!(
         page,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" \
          content=\"width=device-width,initial-scale=1\"/><meta http-equiv=\"Content-Security-Policy\" \
          content=\"default-src 'none'; style-src 'unsafe-inline'\"/><title>Time to detect: {title}\
          </title><style>{STYLE}</style></head><body>\n<h1>Time to detect: {title}</h1>\n\
@@ -31,22 +35,32 @@ pub(super) fn render(model: &ReportModel) -> String {
         worst(model)
     );
     for sentence in &model.verdict {
-        let _ = write!(page, "<p>{}</p>", safe(sentence));
+        let _ = write!(page, "<p>{}</p>", names.safe(sentence));
     }
-    let _ = writeln!(page, "<p>{}</p></div>", safe(&model.total.words));
-    routes(&mut page, model);
-    curves(&mut page, model);
+    let _ = writeln!(page, "<p>{}</p></div>", names.safe(&model.total.words));
+    routes(&mut page, model, &names);
+    curves(&mut page, model, &names);
     stages(&mut page, model);
-    anatomy(&mut page, model);
+    anatomy(&mut page, model, &names);
     misses(&mut page, model);
     watchers(&mut page, model);
     for line in model.floor.words.iter().chain(&model.floor.limited) {
-        let _ = writeln!(page, "<p class=\"small\">{}</p>", safe(line));
+        let _ = writeln!(page, "<p class=\"small\">{}</p>", names.safe(line));
     }
-    definitions(&mut page, model);
+    definitions(&mut page, model, &names);
     evidence(&mut page, model);
     page.push_str("</body></html>\n");
-    page
+    together(&page)
+}
+
+/// Everything foreign that our sentences quote.
+fn names(model: &ReportModel) -> Names {
+    let expectations = || model.routes.iter().flat_map(|route| &route.expectations);
+    let lists = expectations().flat_map(|e| e.rules.iter().chain(&e.watchers).chain([&e.name]));
+    let routes = model.routes.iter().flat_map(|route| [&route.name, &route.owner, &route.recipe]);
+    let watchers = model.watchers.iter().map(|watcher| &watcher.name);
+    let all = [&model.campaign].into_iter().chain(routes).chain(lists).chain(watchers);
+    Names::new(all.map(String::as_str))
 }
 
 /// The worst objective of all: `missed`, `undecided`, `met`.
@@ -63,7 +77,7 @@ fn worst(model: &ReportModel) -> &'static str {
     }
 }
 
-fn routes(page: &mut String, model: &ReportModel) {
+fn routes(page: &mut String, model: &ReportModel, names: &Names) {
     page.push_str(
         "<h2>Routes</h2><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Objective</th>\
          <th>Result</th><th>What became of the canaries</th><th>Median time (95 % interval)</th>\
@@ -80,7 +94,7 @@ fn routes(page: &mut String, model: &ReportModel) {
                 safe(&route.recipe),
                 safe(&route.owner),
                 safe(&e.name),
-                safe(&e.objective_words),
+                names.safe(&e.objective_words),
                 e.objective,
                 e.objective,
                 outcomes(route, e),
@@ -141,14 +155,14 @@ fn outcomes(route: &RouteReport, e: &ExpectationReport) -> String {
     )
 }
 
-fn curves(page: &mut String, model: &ReportModel) {
+fn curves(page: &mut String, model: &ReportModel, names: &Names) {
     page.push_str(
         "<h2>Share not yet detected</h2><p class=\"small\">Kaplan-Meier estimate with its 95 % log-log \
          band, or for coarse times Turnbull's estimate between its two edges, which are no \
          confidence band; the time axis is logarithmic. Canaries that nobody saw stay in the curve.</p>\n",
     );
     for note in &model.notes {
-        let _ = writeln!(page, "<p class=\"small\">{}</p>", safe(note));
+        let _ = writeln!(page, "<p class=\"small\">{}</p>", names.safe(note));
     }
     for route in &model.routes {
         for e in route.expectations.iter().filter(|e| e.ttd.n > 0 || !e.notes.is_empty()) {
@@ -156,14 +170,14 @@ fn curves(page: &mut String, model: &ReportModel) {
                 page,
                 "<h3>{} / {}</h3><p>{}</p>",
                 safe(&route.name),
-                safe(&e.stage),
-                safe(&e.verdict)
+                safe(&e.called()),
+                names.safe(&e.verdict)
             );
             if e.ttd.n > 0 {
                 estimate(page, route, e);
             }
             for note in &e.notes {
-                let _ = writeln!(page, "<p class=\"small\">{}.</p>", safe(&sentence(note)));
+                let _ = writeln!(page, "<p class=\"small\">{}.</p>", names.safe(&sentence(note)));
             }
         }
     }
@@ -253,7 +267,7 @@ fn stages(page: &mut String, model: &ReportModel) {
     }
 }
 
-fn anatomy(page: &mut String, model: &ReportModel) {
+fn anatomy(page: &mut String, model: &ReportModel, names: &Names) {
     let lines = crate::report::anatomy::lines(model);
     if lines.is_empty() {
         return;
@@ -261,7 +275,7 @@ fn anatomy(page: &mut String, model: &ReportModel) {
     page.push_str("<h2>Where the time goes</h2><p class=\"small\">Detected only.</p><ul>\n");
     for line in lines {
         let of = line.expectation.map(|e| format!(" / {}", safe(e))).unwrap_or_default();
-        let _ = writeln!(page, "<li>{}{of}: {}</li>", safe(line.route), safe(&line.words));
+        let _ = writeln!(page, "<li>{}{of}: {}</li>", safe(line.route), names.safe(&line.words));
     }
     page.push_str("</ul>\n");
 }
@@ -333,19 +347,19 @@ fn watchers(page: &mut String, model: &ReportModel) {
     page.push_str("</ul>\n");
 }
 
-fn definitions(page: &mut String, model: &ReportModel) {
+fn definitions(page: &mut String, model: &ReportModel, names: &Names) {
     let _ = write!(
         page,
         "<h2>What these numbers say, and what not</h2><p><strong>{}</strong></p><p>{}</p><dl>",
-        safe(&model.limit),
-        safe(&model.inventory)
+        names.safe(&model.limit),
+        names.safe(&model.inventory)
     );
     for definition in &model.definitions {
         let _ = write!(
             page,
             "<dt>{}</dt><dd>{}</dd>",
-            safe(&definition.term),
-            safe(&definition.meaning)
+            names.safe(&definition.term),
+            names.safe(&definition.meaning)
         );
     }
     page.push_str("</dl>\n");

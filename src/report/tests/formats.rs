@@ -106,12 +106,24 @@ fn json_keeps_foreign_text_as_it_was() {
     }
 }
 
-/// Elements, attributes and all text of a page that must be well-formed.
+/// What XML 1.0 lets a document hold.
+fn allowed(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+/// Elements, attributes and all text of a page that must be well-formed. The reader sees to the nesting
+/// of elements and to quotes; the rest of what makes a document is asked here.
 fn parse(page: &str) -> (BTreeSet<String>, BTreeSet<String>, String) {
     let (mut elements, mut attributes, mut text) = Default::default();
+    let (mut depth, mut roots) = (0, 0);
+    let bad: Vec<char> = page.chars().filter(|c| !allowed(*c)).collect();
+    assert!(bad.is_empty(), "no XML document holds {bad:?}");
+    let declared: Vec<&str> = page.split("<!").skip(1).collect();
+    assert!(declared.iter().all(|rest| rest.starts_with("DOCTYPE ")), "{declared:?}");
     let mut reader = Reader::from_str(page);
     loop {
-        match reader.read_event().unwrap() {
+        let event = reader.read_event().unwrap();
+        match &event {
             Event::Start(tag) | Event::Empty(tag) => {
                 let name = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
                 BTreeSet::insert(&mut elements, name(tag.name().as_ref()));
@@ -119,10 +131,26 @@ fn parse(page: &str) -> (BTreeSet<String>, BTreeSet<String>, String) {
                     let key = name(attribute.unwrap().key.as_ref());
                     BTreeSet::insert(&mut attributes, key);
                 }
+                roots += i32::from(depth == 0);
+                depth += i32::from(matches!(event, Event::Start(_)));
             }
-            Event::Text(part) => String::push_str(&mut text, &part.decode().unwrap()),
+            Event::End(_) => depth -= 1,
+            Event::Text(part) => {
+                let part = part.decode().unwrap();
+                assert!(depth > 0 || part.trim().is_empty(), "beside the root: {part}");
+                String::push_str(&mut text, &part);
+            }
+            Event::GeneralRef(reference) => {
+                let name = reference.decode().unwrap();
+                let known = ["amp", "lt", "gt", "quot", "apos"].contains(&&*name);
+                assert!(known || reference.is_char_ref(), "XML knows no &{name};");
+                text.extend(reference.resolve_char_ref().unwrap());
+            }
             Event::Comment(_) | Event::CData(_) | Event::PI(_) => panic!("not ours: {page}"),
-            Event::Eof => return (elements, attributes, text),
+            Event::Eof => {
+                assert_eq!((roots, depth), (1, 0), "{page}");
+                return (elements, attributes, text);
+            }
             _ => {}
         }
     }
@@ -144,6 +172,55 @@ fn foreign_text_adds_nothing_to_the_page() {
         let parsed = parse(&page);
         assert_eq!((&parsed.0, &parsed.1), (&plain.0, &plain.1), "{text:?}");
         assert!(!page.contains("http://x\"") && !page.contains("url("), "{text:?}");
+    }
+}
+
+#[test]
+fn a_number_and_its_unit_stay_together_and_foreign_text_as_it_came() {
+    const NAME: &str = "logins 5 min";
+    let model = model(&[Route::new(NAME, &[Fate::Seen(1.5); 20])], "within 95 %");
+    let page = render(&model, Format::Html, 80);
+    let (_, _, text) = parse(&page);
+    for kept in ["95\u{a0}% log-log", "100\u{a0}% within 10\u{a0}s", "p50: 1.5\u{a0}s (not"] {
+        assert!(text.contains(kept), "{kept} in {text}");
+    }
+    for foreign in ["Time to detect: within 95 %", "route logins 5 min at stage"] {
+        assert!(text.contains(foreign), "{foreign} in {text}");
+    }
+    let ours = text.replace(NAME, "").replace("within 95 %", "");
+    let parted = ["% ", "%)", "s ", "s)", "ms ", "min "].map(|unit| format!(" {unit}"));
+    let apart = ours.match_indices(char::is_numeric).find_map(|(at, digit)| {
+        let rest = &ours[at + digit.len()..];
+        parted
+            .iter()
+            .any(|unit| rest.starts_with(unit))
+            .then(|| rest[..8.min(rest.len())].to_owned())
+    });
+    assert_eq!(apart, None, "{ours}");
+    for format in [Format::Text, Format::Json, Format::Csv, Format::Junit] {
+        assert!(!render(&model, format, 80).contains('\u{a0}'), "{format:?}");
+    }
+}
+
+#[test]
+fn two_expectations_at_one_stage_are_told_apart() {
+    let mut rows = super::ledger::rows(&[Route::new("ssh", &[Fate::Seen(5.0); 3])], "c");
+    let Some(crate::ledger::Row::Run(run)) = rows.first_mut() else { panic!("no run") };
+    let mut fast = run.routes[0].expectations[0].clone();
+    fast.name = "fast".to_owned();
+    fast.deadline_ns = 1_000_000_000;
+    run.routes[0].expectations.push(fast);
+    let model = super::ledger::model_of(&rows);
+    let worst = "Worst: route ssh, expectation fast, at stage detected: 0 of 3 in time";
+    let page = render(&model, Format::Html, 80);
+    for words in ["<h3>ssh / detected</h3>", "<h3>ssh / fast (detected)</h3>", worst] {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+    assert!(page.contains("route ssh not yet detected over time\""), "{page}");
+    assert!(page.contains("route ssh not yet detected over time (expectation fast)\""), "{page}");
+    let text = render(&model, Format::Text, 200);
+    for words in ["ssh / detected: share", "ssh / fast (detected): share", worst] {
+        assert!(text.contains(words), "{words} in {text}");
     }
 }
 

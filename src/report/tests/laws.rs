@@ -105,7 +105,7 @@ fn what_an_unproven_watcher_did_not_see_is_no_number() {
     );
     let said = "detected when blindness began: 0 ns; if none ever was: not reached";
     for format in [Format::Text, Format::Html] {
-        let page = render(&model, format, 300);
+        let page = render(&model, format, 300).replace('\u{a0}', " ");
         assert!(page.contains(said), "{page}");
         assert!(!page.contains("more canaries needed"), "{page}");
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dwell_injectors::stamp::SystemClock;
+use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Global;
@@ -27,13 +28,13 @@ pub struct Args {
 /// Runs `dwell detector` until SIGTERM or SIGINT. Once it is ready it prints one JSON line with the
 /// bound address of its search API.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    let settings = Settings::load(&global.config)?;
     let clock = Arc::new(SystemClock::new());
     if args.check {
-        crate::detector::check(&settings, clock)?;
-        eprintln!("{}: sound", global.config.display());
-        return Ok(Exit::Met);
+        let checked = Settings::load(&global.config)
+            .and_then(|settings| crate::detector::check(&settings, clock));
+        return told(checked, global);
     }
+    let settings = Settings::load(&global.config)?;
     let stop = Arc::new(AtomicBool::new(false));
     stop_on_signal(&stop)?;
     if args.with_stdin {
@@ -46,6 +47,22 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         let _ = std::io::stdout().flush();
     })?;
     Ok(Exit::Met)
+}
+
+/// What a check found: with `--json` on stdout, a problem of the configuration too.
+fn told(checked: Result<usize, DetectorError>, global: &Global) -> Result<Exit, Failure> {
+    match checked {
+        Ok(rules) if global.json => super::put_json(&json!({ "ok": true, "rules": rules })),
+        Ok(_) => {
+            eprintln!("{}: sound", global.config.display());
+            Ok(Exit::Met)
+        }
+        Err(DetectorError::Settings(problem)) if global.json => {
+            super::put_json(&json!({ "ok": false, "problems": [problem] }))?;
+            Ok(Exit::User)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Sets the flag on SIGTERM or SIGINT.

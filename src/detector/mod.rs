@@ -71,9 +71,9 @@ pub struct Ready {
 }
 
 /// Loads what the settings name: rules, recipes and parsers. Reads those files, and opens no source, outlet
-/// or address.
-pub fn check(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), DetectorError> {
-    Engine::new(settings, clock, Truth::open(None)?).map(drop)
+/// or address. Gives the number of rules that can be evaluated.
+pub fn check(settings: &Settings, clock: Arc<dyn Clock>) -> Result<usize, DetectorError> {
+    Engine::new(settings, clock, Truth::open(None)?).map(|engine| engine.rules())
 }
 
 /// Runs the detector until `stop` is set. `ready` is called once every source has taken its

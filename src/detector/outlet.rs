@@ -261,7 +261,6 @@ impl Place {
                 })
             }
             OutletTo::Webhook { url, attempts } => {
-                url::Url::parse(url).map_err(|e| DetectorError::Settings(at(&e.to_string())))?;
                 let client = reqwest::Client::builder()
                     .timeout(ATTEMPT)
                     .no_proxy()

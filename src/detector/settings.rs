@@ -363,6 +363,9 @@ impl Settings {
             let at = format!("outlet {}", outlet.name);
             chance(&at, "loss", outlet.loss)?;
             chance(&at, "duplicates", outlet.duplicates)?;
+            if let OutletTo::Webhook { url, .. } = &outlet.to {
+                address(url).map_err(|problem| format!("{at}: url: {url:?} {problem}"))?;
+            }
         }
         self.check_rules()?;
         match self.outages.iter().find(|outage| outage.from >= outage.until) {
@@ -403,6 +406,18 @@ fn unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// Nothing else can be posted to.
+fn address(url: &str) -> Result<(), String> {
+    let help = "write it like \"http://127.0.0.1:8080/hook\"";
+    match url::Url::parse(url) {
+        Err(problem) => Err(format!("is no URL ({problem}); {help}")),
+        Ok(url) if !["http", "https"].contains(&url.scheme()) => {
+            Err(format!("is neither http nor https; {help}"))
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 fn chance(at: &str, field: &str, value: f64) -> Result<(), String> {

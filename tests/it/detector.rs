@@ -263,3 +263,35 @@ fn a_check_loads_the_rules_and_recipes_that_are_named() {
         assert!(refused.1.contains("rule r: "), "{files}: {}", refused.1);
     }
 }
+
+#[test]
+fn a_check_asks_where_alerts_go_and_answers_a_program_on_stdout() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("detector.toml");
+    let run = |url: &str, more: &[&str]| {
+        let settings = format!(
+            "[[source]]\nname = \"s\"\ninput = {{ type = \"file\", path = \"in.log\" }}\nparsers = [\"windows\"]\n\
+             [[outlet]]\nname = \"soc\"\nto = {{ type = \"webhook\", url = \"{url}\" }}\n\
+             [[rule]]\nname = \"r\"\nrules = {{ type = \"recipe\", id = \"fake-login/windows-4625-spray\" }}\n\
+             every = \"1s\"\nlookback = \"1m\"\noutlets = [\"soc\"]\n"
+        );
+        std::fs::write(&file, settings).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dwell"));
+        let output = command.args(["detector", "-c"]).arg(&file).args(more).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), told)
+    };
+    for url in ["nourl", "file:///etc/passwd", "http://"] {
+        let (code, [_, told]) = run(url, &["--check"]);
+        assert!(code == Some(2) && told.contains("outlet soc: url: "), "{url}: {code:?} {told}");
+        assert!(told.contains("http://127.0.0.1:8080/hook"), "the next step: {told}");
+        assert_eq!(run(url, &[]), (code, [String::new(), told]), "check and start differ");
+        let (code, [answer, _]) = run(url, &["--check", "--json"]);
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((code, &answer["ok"]), (Some(2), &false.into()), "{answer}");
+        assert!(answer["problems"][0].as_str().unwrap().contains("outlet soc: url: "), "{answer}");
+    }
+    let (code, [answer, _]) = run("http://127.0.0.1:9/hook", &["--check", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!((code, answer), (Some(0), serde_json::json!({ "ok": true, "rules": 2 })));
+}

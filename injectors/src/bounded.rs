@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use crate::injector::{CheckNote, Event, Injector, Sample, Target};
+use crate::injector::{CheckNote, Event, Injector, MadeFile, Sample, Target};
 use crate::receipt::{Cause, InjectError, Receipt};
 use crate::registry::BuildError;
 
@@ -44,6 +44,7 @@ pub struct Bounded {
     fresh: Option<Bare>,
     stuck: Arc<AtomicUsize>,
     abandoned: usize,
+    made: Option<MadeFile>,
 }
 
 /// Why a job gave no answer.
@@ -75,7 +76,8 @@ impl Bounded {
     {
         let fresh = Some(factory()?);
         let stuck = Arc::new(AtomicUsize::new(0));
-        Ok(Bounded { target, factory: Arc::new(factory), worker: None, fresh, stuck, abandoned: 0 })
+        let factory = Arc::new(factory);
+        Ok(Bounded { target, factory, worker: None, fresh, stuck, abandoned: 0, made: None })
     }
 
     /// Runs a job on the transport's thread; waits at most `timeout`.
@@ -194,7 +196,15 @@ impl Injector for Bounded {
     fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError> {
         let event = event.clone();
         let inner = inner_timeout(timeout);
-        match self.run(timeout, move |injector| injector.deliver(&event, inner)) {
+        let answer = self.run(timeout, move |injector| {
+            let result = injector.deliver(&event, inner);
+            (result, injector.made())
+        });
+        let result = answer.map(|(result, made)| {
+            self.made = made.or(self.made.take());
+            result
+        });
+        match result {
             Ok(Err(InjectError::Fatal { reason })) => {
                 // Dropping the sender ends the thread; the next delivery builds anew.
                 self.worker = None;
@@ -220,6 +230,10 @@ impl Injector for Bounded {
                 Err(InjectError::rejected(reason))
             }
         }
+    }
+
+    fn made(&mut self) -> Option<MadeFile> {
+        self.made.take()
     }
 
     fn close(&mut self, timeout: Duration) -> usize {

@@ -7,6 +7,8 @@
 //! - The path is looked at before each write: when it names another file (rotation by rename,
 //!   symlink swap), that one is opened. It is looked at again afterwards, because a file can be
 //!   truncated or deleted in the microseconds between; then the outcome is unknown.
+//! - A file that it made is reported as such only where `O_EXCL` proves it, and where no other file had the
+//!   name before: what takes a rotated log's place belongs to whoever writes that log.
 //! - After a short write a part of a line lies in the file. The outcome is unknown, and the next
 //!   event begins with a line break so that the two do not become one record.
 //!
@@ -23,7 +25,7 @@ use rustix::io::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::injector::{CheckNote, Event, Injector, Sample, Target};
+use crate::injector::{CheckNote, Event, Injector, MadeFile, Sample, Target};
 use crate::line::with_newline;
 use crate::receipt::{InjectError, Receipt, Strength};
 use crate::registry::BuildError;
@@ -58,7 +60,14 @@ impl FileSettings {
         if self.path.as_os_str().is_empty() {
             return Err(BuildError::setting("path", "is empty; name the file to append to"));
         }
-        Ok(Box::new(FileInjector { settings: self.clone(), clock, open: None }))
+        Ok(Box::new(FileInjector { settings: self.clone(), clock, open: None, made: None }))
+    }
+
+    /// The path in a folder whose links are resolved: the name under which a file that was made is known.
+    pub fn settled_path(&self) -> std::io::Result<PathBuf> {
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).canonicalize()?;
+        Ok(self.path.file_name().map_or(folder.clone(), |name| folder.join(name)))
     }
 
     /// Looks at the file after the write; gives the place where the line lies.
@@ -95,6 +104,7 @@ struct FileInjector {
     settings: FileSettings,
     clock: Arc<dyn Clock>,
     open: Option<Open>,
+    made: Option<MadeFile>,
 }
 
 impl fmt::Debug for FileInjector {
@@ -160,12 +170,27 @@ impl FileInjector {
     fn reopen(&mut self) -> Result<FileType, Errno> {
         let mut flags =
             OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP;
+        let mut new = Err(Errno::EXIST);
         if self.settings.create {
             flags |= OFlags::CREATE;
+            new = rustix::fs::open(self.path(), flags | OFlags::EXCL, mode);
         }
-        let fd = rustix::fs::open(self.path(), flags, Mode::RUSR | Mode::WUSR | Mode::RGRP)?;
+        let (fd, is_new) = match new {
+            Ok(fd) => (fd, true),
+            Err(Errno::EXIST) => (rustix::fs::open(self.path(), flags, mode)?, false),
+            Err(error) => return Err(error),
+        };
         let stat = rustix::fs::fstat(&fd)?;
         let (id, kind) = (FileId::of(&stat), FileType::from_raw_mode(stat.st_mode));
+        if is_new && self.open.is_none() {
+            self.made = self.settings.settled_path().ok().map(|path| MadeFile {
+                path,
+                device: id.device,
+                inode: id.inode,
+                born_ns: born(&fd),
+            });
+        }
         let torn = self.open.as_ref().is_some_and(|open| open.torn && open.id == id);
         self.open = Some(Open { fd, id, kind, torn });
         Ok(kind)
@@ -286,6 +311,13 @@ impl FileInjector {
     }
 }
 
+/// When the file system says that the file was made. It asks no disk: the file was opened just now.
+fn born(fd: &OwnedFd) -> Option<i64> {
+    let born = std::fs::File::from(fd.try_clone().ok()?).metadata().ok()?.created().ok()?;
+    let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_nanos()).ok()
+}
+
 /// A full or read-only disk, a broken one and an absent reader are the target's; a path that leads
 /// nowhere and missing rights are ours.
 fn blame(error: Option<Errno>, reason: String) -> InjectError {
@@ -323,6 +355,10 @@ impl Injector for FileInjector {
         }
         self.follow(Instant::now())?;
         Ok(Vec::new())
+    }
+
+    fn made(&mut self) -> Option<MadeFile> {
+        self.made.take()
     }
 
     fn close(&mut self, _timeout: Duration) -> usize {
@@ -382,13 +418,41 @@ mod tests {
     }
 
     #[test]
+    fn only_a_file_that_it_made_itself_is_called_so_and_only_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.log");
+        let mut ours = injector(&path, false, true);
+        assert_eq!(ours.made(), None);
+        ours.deliver(&event("x"), SECOND).unwrap();
+        let made = ours.made().unwrap();
+        let stat = rustix::fs::stat(&path).unwrap();
+        assert_eq!((made.device, made.inode), (stat.st_dev, stat.st_ino));
+        assert_eq!(made.path, folder.path().canonicalize().unwrap().join("a.log"));
+        ours.deliver(&event("y"), SECOND).unwrap();
+        assert_eq!(ours.made(), None, "told once");
+        // What takes the place of a rotated log is not ours to remove.
+        std::fs::rename(&path, folder.path().join("a.log.1")).unwrap();
+        ours.deliver(&event("z"), SECOND).unwrap();
+        assert_eq!(ours.made(), None);
+        // One that was there, empty or not, and one behind a link.
+        let mut others = injector(&path, false, true);
+        others.deliver(&event("x"), SECOND).unwrap();
+        assert_eq!(others.made(), None);
+        let link = folder.path().join("link.log");
+        std::os::unix::fs::symlink(folder.path().join("behind.log"), &link).unwrap();
+        let mut linked = injector(&link, false, true);
+        linked.deliver(&event("x"), SECOND).unwrap();
+        assert_eq!(linked.made(), None);
+    }
+
+    #[test]
     fn a_torn_line_is_ended_before_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.log");
         std::fs::write(&path, "half a li").unwrap();
         let settings = FileSettings { path: path.clone(), sync: false, create: false };
         let mut injector =
-            FileInjector { settings, clock: Arc::new(SystemClock::new()), open: None };
+            FileInjector { settings, clock: Arc::new(SystemClock::new()), open: None, made: None };
         injector.follow(Instant::now()).unwrap();
         injector.open.as_mut().unwrap().torn = true;
         let receipt = injector.deliver(&event("whole"), SECOND).unwrap();

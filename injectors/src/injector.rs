@@ -8,12 +8,14 @@
 //! 5. It writes only to the target that [`Injector::target`] prints.
 //! 6. [`Injector::check`] does what `deliver` would do short of writing: it sends nothing.
 //! 7. [`Injector::close`] flushes within its timeout and says how many events it could not flush.
+//! 8. [`Injector::made`] names what it made beside events, and only what it made for certain.
 //!
 //! The trait is synchronous: each injector lives on a thread of its own that also keeps the
 //! schedule, because an asynchronous timer is late by a millisecond. A transport whose library is
 //! asynchronous blocks on its own small runtime inside.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::receipt::{InjectError, Receipt};
@@ -89,6 +91,20 @@ pub struct Sample {
     pub event: Event,
 }
 
+/// A file that an injector made where there was none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MadeFile {
+    /// Its name, in a folder whose links are resolved.
+    pub path: PathBuf,
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its number there; once the file is gone another may get it.
+    pub inode: u64,
+    /// When the file system says that it was made, wall nanoseconds since the Unix epoch; `None` where
+    /// it does not say.
+    pub born_ns: Option<i64>,
+}
+
 /// A transport. See the module's text for the contract.
 pub trait Injector: Send + fmt::Debug {
     /// Where it writes.
@@ -105,6 +121,12 @@ pub trait Injector: Send + fmt::Debug {
         samples: &[Sample],
         timeout: Duration,
     ) -> Result<Vec<CheckNote>, InjectError>;
+
+    /// The file that it made since it was last asked. No receipt can say so: the event for which it was
+    /// made may have failed afterwards.
+    fn made(&mut self) -> Option<MadeFile> {
+        None
+    }
 
     /// Flushes what is under way; returns how many events remain unflushed when the timeout ends.
     fn close(&mut self, timeout: Duration) -> usize;

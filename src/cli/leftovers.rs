@@ -5,22 +5,20 @@
 //! there. A file that is there may have lost the line, a topic may have expired it: nobody looks inside.
 //!
 //! Nothing is ever cut out of a log or a topic. `--remove` deletes whole files only, and only those
-//! that an injector with `create = true` made and that hold nothing but events of this ledger, line
-//! for line.
+//! that the ledger says an injector made, see [`remove`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+mod remove;
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use dwell_injectors::registry::InjectorSettings;
 use dwell_injectors::token::{Carrier, KeyRing, TokenId};
-use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::Global;
 use crate::config;
-use crate::exit::{Exit, Failure, printable};
+use crate::exit::{Exit, Failure};
 use crate::ledger::{EventResult, Reader, RoutePlan, Row, RunStarted};
 use crate::report::{csv_error, escape};
 
@@ -30,7 +28,8 @@ pub struct Args {
     /// Print CSV instead of a table.
     #[arg(long, conflicts_with = "remove")]
     csv: bool,
-    /// Delete whole files that dwell made and that hold nothing else. Ask for the list first.
+    /// Delete whole files that an injector made, by the ledger's record, and that hold nothing but its
+    /// events; say why each other one is kept. Ask for the list first.
     #[arg(long)]
     remove: bool,
 }
@@ -54,8 +53,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let config = config::load_for_reading(&global.config)?;
     let reader = Reader::open_if_any(&config.ledger)?;
     if args.remove {
-        let made = made_by_us(&config.injectors);
-        return remove(&made, reader.as_ref(), global);
+        return remove::remove(&config.injectors, reader.as_ref(), global);
     }
     let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;
     let form = match (global.json, args.csv) {
@@ -238,91 +236,4 @@ fn spelled(
     let forms = [Carrier::Upper, Carrier::Uuid, Carrier::Ipv6].map(|carrier| token.text(carrier));
     let form = forms.into_iter().find(|form| body.contains(form.as_str()));
     Ok(form.unwrap_or_else(|| token.text(Carrier::Text)))
-}
-
-/// Files that an injector of ours may have made.
-fn made_by_us(injectors: &BTreeMap<String, InjectorSettings>) -> BTreeSet<PathBuf> {
-    injectors
-        .values()
-        .filter_map(|settings| match settings {
-            InjectorSettings::File(file) if file.create => Some(file.path.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-fn remove(
-    made: &BTreeSet<PathBuf>,
-    reader: Option<&Reader>,
-    global: &Global,
-) -> Result<Exit, Failure> {
-    let mut digests = BTreeSet::new();
-    if let Some(reader) = reader.filter(|_| !made.is_empty()) {
-        reader.rows(|_, row| {
-            if let Row::Intent(intent) = row {
-                digests.extend(intent.digests);
-            }
-            ControlFlow::Continue(())
-        })?;
-    }
-    let (mut removed, mut kept) = (Vec::new(), Vec::new());
-    for path in made.iter().filter(|path| path.symlink_metadata().is_ok()) {
-        match only_ours(path, &digests) {
-            Ok(true) => {
-                std::fs::remove_file(path).map_err(|e| {
-                    Failure::Environment(format!("cannot remove {}: {e}", path.display()))
-                })?;
-                removed.push(path.display().to_string());
-            }
-            Ok(false) => kept.push(format!("{}: holds what is not ours", path.display())),
-            Err(e) => kept.push(format!("{}: {e}", path.display())),
-        }
-    }
-    if global.json {
-        return super::put_json(&json!({ "removed": removed, "kept": kept }));
-    }
-    let mut text: String = removed.iter().map(|path| format!("removed {path}\n")).collect();
-    text.extend(kept.iter().map(|why| format!("kept {why}\n")));
-    if text.is_empty() {
-        text.push_str(
-            "nothing qualifies: no file of an injector with `create = true` is there; what lies in \
-             logs and topics of others stays, `dwell leftovers` lists it\n",
-        );
-    }
-    super::put(printable(&text).as_bytes())
-}
-
-/// True when it is a plain file whose every line is an event of this ledger.
-fn only_ours(path: &Path, digests: &BTreeSet<String>) -> std::io::Result<bool> {
-    if !path.symlink_metadata()?.is_file() {
-        return Ok(false);
-    }
-    for line in BufReader::new(std::fs::File::open(path)?).split(b'\n') {
-        let digest = Sha256::digest(&line?);
-        let short = data_encoding::HEXLOWER.encode(digest.get(..16).unwrap_or(&digest));
-        if !digests.contains(&short) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_files_that_hold_nothing_else_qualify() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.log");
-        let digest = |text: &str| crate::dispatch::run::body_digest(text);
-        let digests = BTreeSet::from([digest("one"), digest("two")]);
-        std::fs::write(&path, "one\ntwo\n").unwrap();
-        assert!(only_ours(&path, &digests).unwrap());
-        std::fs::write(&path, "one\nsomebody else's\n").unwrap();
-        assert!(!only_ours(&path, &digests).unwrap());
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        assert!(!only_ours(&link, &digests).unwrap());
-    }
 }

@@ -21,13 +21,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use dwell_injectors::injector::{Event, Injector};
+use dwell_injectors::injector::{Event, Injector, MadeFile};
 use dwell_injectors::receipt::{InjectError, Receipt};
 use dwell_injectors::stamp::{Clock, Stamp};
 use dwell_injectors::token::TokenId;
 
 use super::timing;
-use crate::ledger::{Batch, EventResult, Ledger, LedgerError, ReceiptRow, Row, Withdrawn};
+use crate::ledger::{Batch, EventResult, Ledger, LedgerError, MadeRow, ReceiptRow, Row, Withdrawn};
 use crate::schedule::{Authorised, OUTSIDE_AUTHORISATION, Stop};
 
 /// A canary whose intent is durable.
@@ -246,7 +246,8 @@ impl Worker {
         let before = self.gate.clock.now();
         let result = self.gate.injector.deliver(&event, self.gate.timeout);
         let accepted = result.is_ok();
-        self.record(canary, &event, &due, before, result);
+        let made = self.gate.injector.made();
+        self.record(canary, &event, &due, before, result, made);
         match next_due {
             Some(next) if accepted => self.schedule(slot, index + 1, next),
             _ => {
@@ -270,6 +271,7 @@ impl Worker {
         due: &Stamp,
         before: Stamp,
         result: Result<Receipt, InjectError>,
+        made: Option<MadeFile>,
     ) {
         let (submitted_at, result) = match result {
             Ok(receipt) => (
@@ -292,8 +294,10 @@ impl Worker {
             late_ns: submitted_at.since(due).ns,
             result,
         };
+        let mut rows: Vec<Row> = made.and_then(|made| made_row(before, made)).into_iter().collect();
+        rows.push(Row::Receipt(row));
         // Not waited for: the ledger stops the run by itself when it cannot commit.
-        drop(self.gate.ledger.append(Batch { rows: vec![Row::Receipt(row)], ..Batch::default() }));
+        drop(self.gate.ledger.append(Batch { rows, ..Batch::default() }));
     }
 
     fn not_sent(&self, slot: usize, from: usize, reason: &str) {
@@ -338,6 +342,13 @@ impl Worker {
         self.open[slot] = None;
         Ok(())
     }
+}
+
+/// A file whose name is no text is not recorded, and so is never removed.
+fn made_row(at: Stamp, made: MadeFile) -> Option<Row> {
+    let MadeFile { path, device, inode, born_ns } = made;
+    let path = path.into_os_string().into_string().ok()?;
+    Some(Row::Made(MadeRow { at, path, device, inode, born_ns }))
 }
 
 fn withdrawn(departure: &Departure, at: Stamp, reason: &str) -> Row {

@@ -41,6 +41,7 @@ impl Row {
             Row::Verify(_) => "verify",
             Row::Ended(_) => "ended",
             Row::Claim(_) => "claim",
+            Row::Made(_) => "made",
         }
     }
 
@@ -78,6 +79,7 @@ impl Row {
             Row::Verify(r) => &r.at,
             Row::Ended(r) => &r.at,
             Row::Claim(r) => &r.at,
+            Row::Made(r) => &r.at,
         })
     }
 

@@ -50,6 +50,8 @@ pub enum Row {
     Ended(Ended),
     /// What will be claimed, and from how many canaries, was fixed.
     Claim(ClaimRow),
+    /// An injector made a file; older versions made them and did not say so.
+    Made(MadeRow),
 }
 
 /// A writer opened the ledger.
@@ -529,4 +531,19 @@ pub struct ClaimRow {
     pub within_ns: u64,
     /// Confidence of the claim, 0 to 1.
     pub confidence: f64,
+}
+
+/// An injector made a file where there was none: what `leftovers --remove` may remove.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MadeRow {
+    /// When the hand-over began that made it.
+    pub at: Stamp,
+    /// Its name, in a folder whose links are resolved.
+    pub path: String,
+    /// The device that it lies on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// When the file system says that it was made, wall nanoseconds; `None` where it does not say.
+    pub born_ns: Option<i64>,
 }

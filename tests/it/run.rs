@@ -4,6 +4,7 @@
 mod api;
 mod foretold;
 mod late;
+mod leftovers;
 mod outage;
 mod own;
 mod starts;

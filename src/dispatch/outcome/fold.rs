@@ -187,6 +187,8 @@ impl Fold {
                 self.ended.insert(ended.run, ended.reason.clone());
             }
             Row::Claim(claim) => self.claim(claim),
+            // What lies where decides no outcome.
+            Row::Made(_) => {}
         }
         true
     }

@@ -10,9 +10,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Global;
-use crate::config::checked::{Response, Route};
+use crate::config::checked::Route;
 use crate::config::{self, Config, Span};
 use crate::dialects::Dialects;
+use crate::dispatch::foretold::{COUNTED, Foretold, Most};
 use crate::dispatch::limits::refuse_stopped;
 use crate::dispatch::plan::foresee;
 use crate::dispatch::session::read_ledger;
@@ -33,42 +34,6 @@ pub struct Args {
     /// Print the JSON schema of the configuration for editors, and nothing else.
     #[arg(long)]
     pub schema: bool,
-}
-
-/// The most that a run can cause.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Forecast {
-    /// Canaries of all routes.
-    pub canaries: u64,
-    /// Events of all canaries.
-    pub events: u64,
-    /// Alerts, if every event raised one.
-    pub alerts: u64,
-    /// Of these, those that open a ticket.
-    pub tickets: u64,
-    /// Of these, those that page somebody.
-    pub pages: u64,
-}
-
-/// The most that a run of these routes can cause: every event may raise an alert.
-pub fn forecast<'r>(
-    routes: impl IntoIterator<Item = &'r Route>,
-    catalogue: &Catalogue,
-) -> Forecast {
-    let mut most = Forecast { canaries: 0, events: 0, alerts: 0, tickets: 0, pages: 0 };
-    for route in routes {
-        let burst = catalogue.get(&route.recipe).map_or(1, |entry| entry.recipe.event_count());
-        let events = u64::from(route.count) * burst as u64;
-        most.canaries += u64::from(route.count);
-        most.events += events;
-        most.alerts += events;
-        match route.response {
-            Response::Ticket => most.tickets += events,
-            Response::Page => most.pages += events,
-            Response::None | Response::Automated => {}
-        }
-    }
-    most
 }
 
 /// What one connection showed.
@@ -96,14 +61,13 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     };
     let catalogue = Catalogue::load(&config.recipe_folders)
         .map_err(|error| Failure::User(error.to_string()))?;
-    let most = forecast(&config.routes, &catalogue);
     let ahead = Ahead::look(&config, &catalogue)?;
     let found = if args.connect { connect(&config, &catalogue)? } else { Vec::new() };
     let ok = found.iter().all(|f| f.ok);
     if global.json {
-        super::put_json(&as_json(&config, &most, &ahead, &found, ok))?;
+        super::put_json(&as_json(&config, &ahead, &found, ok))?;
     } else {
-        super::put(printable(&as_text(&config, &most, &ahead, &found, args.connect)).as_bytes())?;
+        super::put(printable(&as_text(&config, &ahead, &found, args.connect)).as_bytes())?;
     }
     Ok(if ok { Exit::Met } else { Exit::Environment })
 }
@@ -111,6 +75,14 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
 /// What a run that began now would do with its canaries.
 #[derive(Serialize)]
 struct Ahead {
+    /// What all canaries of the plan could cause, if every one of them left.
+    #[serde(skip)]
+    of_all: Most,
+    /// Objectives that the run could not meet, in words.
+    #[serde(skip)]
+    hollow: Vec<String>,
+    /// What those that would leave can cause.
+    most: Most,
     /// Those that would leave.
     leaving: u64,
     /// Those that would not, by reason.
@@ -126,6 +98,7 @@ impl Ahead {
         let fold = read_ledger(config)?;
         let now = SystemClock::new().now().wall_ns;
         let foresight = foresee(config, catalogue, &fold, now)?;
+        let foretold = Foretold::new(config, &config.routes, catalogue, &fold);
         let stopped = refuse_stopped(config).err();
         let (notes, leaving, withheld) = match &stopped {
             Some(stopped) => {
@@ -137,7 +110,14 @@ impl Ahead {
                 (foresight.in_words(), foresight.leaving() as u64, reasons)
             }
         };
+        let most = match stopped {
+            Some(_) => Most::default(),
+            None => foretold.most(&foresight.by_route),
+        };
         Ok(Ahead {
+            of_all: foretold.most_of_all(),
+            hollow: foretold.hollow(&foresight.by_route),
+            most,
             leaving,
             withheld: withheld.into_iter().map(|(reason, n)| (reason.to_owned(), n)).collect(),
             notes,
@@ -146,13 +126,7 @@ impl Ahead {
     }
 }
 
-fn as_json(
-    config: &Config,
-    most: &Forecast,
-    ahead: &Ahead,
-    found: &[Found],
-    ok: bool,
-) -> serde_json::Value {
+fn as_json(config: &Config, ahead: &Ahead, found: &[Found], ok: bool) -> serde_json::Value {
     let targets: Vec<_> = config
         .injectors
         .iter()
@@ -165,21 +139,15 @@ fn as_json(
         "ok": ok,
         "digest": config.digest,
         "targets": targets,
-        "most": most,
+        "most": ahead.of_all,
         "begun_now": ahead,
-        "warnings": config.warnings,
+        "warnings": config.warnings.iter().chain(&ahead.hollow).collect::<Vec<_>>(),
         "connections": found,
         "configuration": config.resolved,
     })
 }
 
-fn as_text(
-    config: &Config,
-    most: &Forecast,
-    ahead: &Ahead,
-    found: &[Found],
-    connected: bool,
-) -> String {
+fn as_text(config: &Config, ahead: &Ahead, found: &[Found], connected: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let campaign = &config.campaign;
@@ -201,13 +169,21 @@ fn as_text(
     for route in &config.routes {
         route_text(&mut out, route);
     }
+    let causes = |most: &Most| {
+        let Most { canaries, events, alerts, tickets, pages } = most;
+        format!(
+            "{canaries} canaries of {events} events, {alerts} alerts, {tickets} tickets, {pages} pages"
+        )
+    };
+    let _ = writeln!(out, "\nat most {}", causes(&ahead.of_all));
     let _ = writeln!(
         out,
-        "\nat most {} canaries of {} events, {} alerts, {} tickets, {} pages",
-        most.canaries, most.events, most.alerts, most.tickets, most.pages
+        "begun now, {} of them would leave: at most {}",
+        ahead.leaving,
+        causes(&ahead.most)
     );
-    let _ = writeln!(out, "begun now, {} of them would leave", ahead.leaving);
-    for warning in config.warnings.iter().chain(&ahead.notes) {
+    let _ = writeln!(out, "{COUNTED}");
+    for warning in config.warnings.iter().chain(&ahead.hollow).chain(&ahead.notes) {
         let _ = writeln!(out, "warning: {warning}");
     }
     for found in found {

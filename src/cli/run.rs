@@ -8,9 +8,10 @@ use serde_json::json;
 use super::progress::Progress;
 use super::{Global, signals};
 use crate::config;
+use crate::dispatch::foretold::{COUNTED, Most};
 use crate::dispatch::limits;
 use crate::dispatch::outcome::Outcome;
-use crate::dispatch::plan::{Most, Plan, Request};
+use crate::dispatch::plan::{Plan, Request};
 use crate::dispatch::run::{Observer, Orders, Status};
 use crate::dispatch::session::Session;
 use crate::exit::{Exit, Failure, printable};
@@ -78,16 +79,17 @@ pub(super) fn print(ledger: &Path, campaign: &str, global: &Global) -> Result<Ex
 
 fn announce(plan: &Plan, now_wall_ns: i64) {
     let foresight = plan.foresee(now_wall_ns);
-    let most = plan.most(&foresight);
+    let most = plan.foretold.most(&foresight.by_route);
     eprintln!(
-        "{} canaries over {}; at most {} alerts, {} of them pages.",
+        "{} canaries over {}; at most {} alerts, {} of them pages. {COUNTED}",
         plan.planned.len(),
         duration(plan.row.window_ns),
         most.alerts,
         most.pages
     );
-    for line in foresight.in_words() {
-        eprintln!("warning: {}", terminal(&line));
+    let hollow = plan.foretold.hollow(&foresight.by_route);
+    for line in foresight.in_words().iter().chain(&hollow) {
+        eprintln!("warning: {}", terminal(line));
     }
     if plan.row.arrivals == "fixed" {
         eprintln!(
@@ -114,8 +116,9 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
     let stopped = limits::refuse_stopped(&session.config).err();
     let most = match stopped {
         Some(_) => Most::default(),
-        None => plan.most(&foresight),
+        None => plan.foretold.most(&foresight.by_route),
     };
+    let hollow = plan.foretold.hollow(&foresight.by_route);
     let rows = plan.planned.iter().zip(&foresight.withheld).filter_map(|(p, withheld)| {
         let route = plan.row.routes.get(p.route as usize)?;
         let at = begins.plus_ns(i64::try_from(p.offset_ns).unwrap_or(i64::MAX)).timestamp();
@@ -136,7 +139,7 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
         return super::put_json(&json!({ "dry_run": true, "seed": plan.row.seed,
             "kill_switch": stopped.is_some(), "most_alerts": most.alerts,
             "most_pages": most.pages, "canaries": leaving, "withheld": withheld,
-            "notes": foresight.in_words() }));
+            "notes": foresight.in_words(), "warnings": hollow }));
     }
     let mut text = format!(
         "Dry run: nothing is written anywhere. Seed {}; begun now, {} of {} canaries would leave:\n",
@@ -151,7 +154,9 @@ fn dry(session: &Session, plan: &Plan, global: &Global) -> Result<Exit, Failure>
         Some(stopped) => text.push_str(&format!("{stopped}\n")),
         None => foresight.in_words().iter().for_each(|line| text.push_str(&format!("{line}\n"))),
     }
-    text.push_str(&format!("At most {} alerts, {} of them pages.\n", most.alerts, most.pages));
+    hollow.iter().for_each(|line| text.push_str(&format!("warning: {line}\n")));
+    let Most { alerts, pages, .. } = most;
+    text.push_str(&format!("At most {alerts} alerts, {pages} of them pages. {COUNTED}\n"));
     super::put(printable(&text).as_bytes())
 }
 

@@ -104,6 +104,8 @@ impl Limits {
 pub struct Foresight {
     /// Parallel to the planned ones: why it is withheld, or `None` where it leaves.
     pub withheld: Vec<Option<String>>,
+    /// Per route, how many leave.
+    pub by_route: Vec<u64>,
     /// Per route with hours of its own that are not now: when they begin next, if they ever do.
     pub next_hours: Vec<(String, Option<i64>)>,
     /// Per route whose slots do not all fit beside `min_gap`: how many do not, and when its next canary
@@ -121,11 +123,17 @@ impl Foresight {
         begins_wall_ns: i64,
     ) -> Foresight {
         let mut limits: Vec<Limits> = routes.iter().map(|(.., limits)| (*limits).clone()).collect();
+        let mut by_route = vec![0; limits.len()];
         let withheld = planned
             .iter()
             .map(|canary| {
-                let due = begins_wall_ns.saturating_add_unsigned(canary.offset_ns);
-                limits.get_mut(canary.route as usize)?.withheld(quiet, due)
+                let (due, route) = (
+                    begins_wall_ns.saturating_add_unsigned(canary.offset_ns),
+                    canary.route as usize,
+                );
+                let withheld = limits.get_mut(route)?.withheld(quiet, due);
+                by_route[route] += u64::from(withheld.is_none());
+                withheld
             })
             .collect();
         let next_hours = routes
@@ -140,7 +148,7 @@ impl Foresight {
             let next = limits.next_ns.filter(|next| *next > begins_wall_ns);
             (left > 0).then(|| ((*name).to_owned(), left, next))
         });
-        Foresight { withheld, next_hours, no_room: no_room.collect() }
+        Foresight { withheld, by_route, next_hours, no_room: no_room.collect() }
     }
 
     /// Number of those that leave.

@@ -1,6 +1,7 @@
 //! Dispatch: the one place that decides. It plans, records and resolves outcomes.
 //!
 //! - [`plan`]: from a configuration to the canaries of a run.
+//! - [`foretold`]: what a run would cause at most, and what it could not show.
 //! - [`limits`]: what keeps a planned canary back, at its instant and beforehand.
 //! - [`session`]: what `run`, `watch` and `probe` open in common.
 //! - [`targets`]: whether the targets take what the routes would send.
@@ -11,6 +12,7 @@
 //! - [`outcome`]: the pure fold of rows to outcomes that every report rests on.
 
 mod departures;
+pub mod foretold;
 pub mod keep;
 pub mod limits;
 pub mod outcome;

@@ -13,10 +13,11 @@ use dwell_injectors::render::{RenderError, RenderInput, render};
 use dwell_injectors::stamp::{Clock, Stamp};
 use dwell_injectors::token::{KeyRing, TokenId};
 
+use super::foretold::Foretold;
 use super::limits::{Foresight, Limits};
 use super::outcome::Fold;
 use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
-use crate::config::checked::{Config, EntersAt, Response, Route};
+use crate::config::checked::{Config, EntersAt, Route};
 use crate::exit::Failure;
 use crate::ledger::{Batch, ExpectationPlan, RoutePlan, Row, RunStarted, WatcherPlan, Withdrawn};
 use crate::schedule::{self, Authorised, Demand, QuietPlan};
@@ -46,17 +47,8 @@ pub struct Plan {
     pub injectors: Vec<String>,
     /// When nothing is injected.
     pub quiet: QuietPlan,
-    /// Parallel to the row's routes: true where an alert calls somebody.
-    pages: Vec<bool>,
-}
-
-/// What a run can cause at most, as far as the configuration can tell: one alert a canary that leaves.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Most {
-    /// Alerts.
-    pub alerts: u64,
-    /// Of them those that call somebody.
-    pub pages: u64,
+    /// What its routes can cause, and what they cannot show.
+    pub foretold: Foretold,
 }
 
 impl Plan {
@@ -66,18 +58,6 @@ impl Plan {
         let routes: Vec<(&str, u32, &Limits)> =
             asked.map(|(row, parts)| (row.name.as_str(), row.planned, &parts.limits)).collect();
         Foresight::new(&self.quiet, &routes, &self.planned, begins_wall_ns)
-    }
-
-    /// The most that its canaries can cause; one that is withheld causes nothing.
-    pub fn most(&self, foresight: &Foresight) -> Most {
-        let mut most = Most::default();
-        for (canary, withheld) in self.planned.iter().zip(&foresight.withheld) {
-            let leaves = withheld.is_none();
-            let calls = self.pages.get(canary.route as usize).copied().unwrap_or(false);
-            most.alerts += u64::from(leaves);
-            most.pages += u64::from(leaves && calls);
-        }
-        most
     }
 }
 
@@ -166,9 +146,10 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
     let mut injectors: Vec<String> = selected.iter().map(|r| r.injector.clone()).collect();
     injectors.sort();
     injectors.dedup();
-    let pages = selected.iter().map(|route| route.response == Response::Page).collect();
+    let chosen = selected.iter().copied();
+    let foretold = Foretold::new(config, chosen, sources.catalogue, sources.fold);
     let row = run_row(sources, request, now, seed, &quiet, plans, recipes);
-    Ok(Plan { row, planned, routes, injectors, quiet, pages })
+    Ok(Plan { row, planned, routes, injectors, quiet, foretold })
 }
 
 fn select<'a>(config: &'a Config, request: &Request) -> Result<Vec<&'a Route>, Failure> {

@@ -36,6 +36,7 @@ pub use build::{Beside, reason};
 pub use model::ReportModel;
 pub use rows::write_csv;
 
+pub(crate) use blocks::SHORTEST_NS;
 pub(crate) use expectation::observation;
 pub(crate) use tabular::io_error as csv_error;
 pub(crate) use text::{bars, median};

@@ -2,6 +2,7 @@
 //! and every way in which a campaign can go wrong.
 
 mod api;
+mod first;
 mod foretold;
 mod late;
 mod leftovers;

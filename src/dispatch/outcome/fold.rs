@@ -251,6 +251,17 @@ impl Fold {
         self.claims.push(FixedClaim { row: claim.clone(), beforehand: earlier == 0 });
     }
 
+    /// Whether a claim on it was fixed before its campaign.
+    pub fn claimed_beforehand(&self, campaign: &str, route: &str, expectation: &str) -> bool {
+        let claims = self.claims_on(campaign, route);
+        claims.iter().any(|c| c.beforehand && c.row.expectation == expectation)
+    }
+
+    /// Whether a run of the campaign has planned that route.
+    pub fn planned_under(&self, campaign: &str, route: &str) -> bool {
+        !self.planned_on(route, |run| run.campaign == campaign).is_empty()
+    }
+
     /// Canaries that a campaign's runs have injected on a route so far.
     pub fn injected_under(&self, campaign: &str, route: &str) -> usize {
         let planned = self.planned_on(route, |run| run.campaign == campaign);

@@ -335,3 +335,80 @@ fn a_probe_answers_for_its_own_canary() {
     assert_eq!(fourth.status.code(), Some(3), "{}", all(&fourth));
     assert!(all(&fourth).contains("undelivered"), "{}", all(&fourth));
 }
+
+/// What each of the three verbs says that a run can cause: alerts, pages.
+fn caused(site: &Site) -> [(u64, u64); 3] {
+    let number = |value: &serde_json::Value| value.as_u64().unwrap();
+    let dry = json(&site.dwell(&["run", "--dry-run", "--json"]));
+    let check = json(&site.dwell(&["check", "--json"]));
+    let most = &check["begun_now"]["most"];
+    let run = String::from_utf8(site.dwell(&["run"]).stderr).unwrap();
+    let (_, told) = run.split_once("at most ").unwrap();
+    let told: Vec<u64> = told.split(' ').filter_map(|word| word.parse().ok()).take(2).collect();
+    [
+        (number(&most["alerts"]), number(&most["pages"])),
+        (number(&dry["most_alerts"]), number(&dry["most_pages"])),
+        (told[0], told[1]),
+    ]
+}
+
+#[test]
+fn check_dry_run_and_run_name_the_same_most_and_count_every_event_of_a_burst() {
+    let site = Site::new(&Setup { count: 2, window: "1s", deadline: "1s", ..Setup::default() });
+    let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
+    let route = config.find("[[route]]").unwrap();
+    let burst = config[route..]
+        .replacen("name = \"ssh\"", "name = \"burst\"", 1)
+        .replace("fake-login/sshd-failed-password", "fake-login/sshd-brute-force-success")
+        .replace("response = \"none\"", "response = \"page\"")
+        .replace("cap_per_hour = 1000", "cap_per_hour = 2");
+    std::fs::write(site.path("dwell.toml"), config + &burst).unwrap();
+    let check = json(&site.dwell(&["check", "--json"]));
+    let events = check["most"]["events"].as_u64().unwrap() / 2 - 1;
+    assert!(events > 1, "no burst: {check:#}");
+    // Two plain ones; beside a probe one of two bursts leaves: its events, and the rule about all of them.
+    let most = (2 + events + 1, events + 1);
+    assert_eq!(check["most"]["alerts"].as_u64(), Some(2 + 2 * (events + 1)), "{check:#}");
+    let _siem = Siem::start(&site, Duration::ZERO);
+    let probe = site.dwell(&["probe", "burst"]);
+    assert_eq!(probe.status.code(), Some(0), "{}", all(&probe));
+    assert_eq!(caused(&site), [most; 3]);
+    assert!(all(&site.dwell(&["check"])).contains("one alert an event and one more a burst"));
+}
+
+#[test]
+fn a_claim_that_count_and_caps_cannot_carry_is_foretold_and_no_error() {
+    let site = Site::new(&Setup { window: "1s", deadline: "1s", ..Setup::default() });
+    let warned = |words: &str| {
+        let heads = "warning: route ssh: detected with 95 % confidence can end undecided at best: ";
+        for verb in [&["check"][..], &["run", "--dry-run"]] {
+            let done = site.dwell(verb);
+            let (said, line) = (all(&done), format!("{heads}{words}"));
+            assert_eq!(done.status.code(), Some(0), "{said}");
+            assert_eq!(said.contains(heads), !words.is_empty(), "{verb:?}: {said}");
+            assert!(words.is_empty() || said.contains(&line), "{verb:?}: {said}");
+        }
+    };
+    warned("");
+    site.edit("share = 1.0", "share = 0.95, confidence = 0.95");
+    warned("59 canaries needed, 12 planned; see `dwell plan`");
+    site.edit("count = 12", "count = 59");
+    site.edit("cap_per_hour = 1000", "cap_per_hour = 59");
+    // Those that one run of the rule catches are one look at it.
+    warned("59 batches needed, and a window of 1 s holds at most 1 of 5 min (`rule_period`, ");
+    site.edit("deadline = \"1s\"", "deadline = \"1s\"\nrule_period = \"10ms\"");
+    warned("");
+    let siem = Siem::start(&site, Duration::ZERO);
+    assert_eq!(site.dwell(&["probe", "ssh"]).status.code(), Some(0));
+    warned("59 canaries needed, 58 of 59 planned would leave; see `dwell plan`");
+    // What was fixed beforehand may be carried by several runs.
+    site.edit("count = 59", "count = 3");
+    assert_eq!(site.dwell(&["plan", "--record"]).status.code(), Some(0));
+    warned("");
+    site.edit("name = \"c\"", "name = \"d\"");
+    let run = site.dwell(&["run"]);
+    drop(siem);
+    assert_eq!(run.status.code(), Some(4), "{}", all(&run));
+    assert!(all(&run).contains("59 canaries needed, 3 planned; see `dwell plan`"), "{}", all(&run));
+    warned("its campaign has begun, and n and m were not fixed beforehand; ");
+}

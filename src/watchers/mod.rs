@@ -46,7 +46,7 @@ pub use pulse::Pulse;
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
 /// How coarse the times of watchers are that are told or that tail, while they are at the end of their
-/// source. The largest delays in `docs/accuracy.md` are 2.3 ms, and a busy machine had 3.2 ms; a stall of
+/// source. The largest delays in `docs/accuracy.md` are 2.3 ms, and a busy machine had 3.8 ms; a stall of
 /// up to four milliseconds is not noticed ([`Pulse`]). What exceeds it is told by a lower bound of its own.
 pub const RESOLUTION: Duration = Duration::from_millis(5);
 

@@ -4,8 +4,8 @@
 //! bear on every canary by an index of their own, and the canary's rows by theirs. Time grows with those
 //! rows, memory with none of them: one is held at a time, of the canary's own all.
 //!
-//! Every row that is read is checked as [`Reader::rows`] checks it, and those that bear on all are counted:
-//! one that is missing is damage. Damage to rows of *other* canaries is not seen here.
+//! Every row that is read is checked as [`Reader::rows`] checks it, and all of them are counted: one that is
+//! missing is damage. Damage to rows of *other* canaries is not seen here.
 
 use std::path::Path;
 

@@ -151,13 +151,21 @@ impl Reader {
             "SELECT {COLUMNS} FROM rows WHERE pos IN
                (SELECT pos FROM stories WHERE epoch = ?1 AND serial = ?2) ORDER BY pos"
         );
+        let values = params![canary.epoch.0, canary.serial];
         let read = || {
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let values = params![canary.epoch.0, canary.serial];
             statement.query_map(values, Stored::read)?.collect::<rusqlite::Result<Vec<_>>>()
         };
-        read()
-            .map_err(|e| self.fail(&e))?
+        // Before the rows, so that one which is written meanwhile is not missed.
+        let filed: Option<usize> =
+            self.one("SELECT count(*) FROM stories WHERE epoch = ?1 AND serial = ?2", values)?;
+        let found = read().map_err(|e| self.fail(&e))?;
+        if found.len() < filed.unwrap_or(0) {
+            let (written, left) = (filed.unwrap_or(0), found.len());
+            let reason = format!("{written} rows of canary {canary} were written, {left} are left");
+            return Err(self.damaged(reason));
+        }
+        found
             .into_iter()
             .map(|stored| {
                 let row = stored.decode().map_err(|reason| self.damaged(reason))?;

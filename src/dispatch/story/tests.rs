@@ -217,7 +217,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn one_canarys_rows_tell_what_all_rows_tell(steps in steps(), second in -10..140i64) {
         let folder = tempfile::tempdir().unwrap();

@@ -25,7 +25,7 @@ pub(super) fn report(
     let count = |test: &dyn Fn(&CanaryView, &Verdict) -> bool| {
         decided.iter().filter(|(c, v)| test(c, v)).count() as u64
     };
-    let found = schedule::find(&decided);
+    let found = schedule::find(&decided, watchers);
     let block = blocks::length(plan, watchers, found.as_ref());
     let batch = blocks::batch(plan, watchers, found.as_ref());
     let judged = Judged::of(&decided, plan, cut, batch.ns);

@@ -1,11 +1,20 @@
 //! What schedules do to the numbers: the rule's, as the detections betray it, and our own.
+//!
+//! Polls have a schedule too, and must not be taken for the rule's. How coarse a time is follows from
+//! how its watcher looks, whatever is left of the interval after submission: the poll period, or the
+//! median of the intervals where polls were further apart than was asked for. A time that the record
+//! itself tells is as coarse as the bound on the clocks.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::model::TtdReport;
+use super::times::Decided;
 use super::words::duration;
-use crate::dispatch::outcome::{Assessment, CanaryView, Outcome, Verdict};
+use crate::dispatch::outcome::{Assessment, Dated, Interval, Outcome, Verdict};
+use crate::ledger::WatcherPlan;
 use crate::stats::phase::{self, Schedule, Timing};
 
 /// A schedule is named only at this level, after Holm's correction over the periods tried.
@@ -30,20 +39,62 @@ pub struct ScheduleReport {
     pub n: u64,
     /// Canaries without a detection, left out of the search.
     pub left_out: u64,
+    /// Detections left out, because polls were further apart than a quarter of the period.
+    pub too_coarse: u64,
     /// p-value after Holm's correction over 1, 5, 10, 15, 30 and 60 minutes.
     pub p: f64,
     /// The same in words.
     pub words: String,
 }
 
+fn width(ttd: Interval) -> u64 {
+    ttd.upper_ns.saturating_sub(ttd.lower_ns)
+}
+
+/// How coarse times are, by watcher: those that we saw, and those that records tell.
+struct Coarseness<'a> {
+    watchers: &'a [WatcherPlan],
+    typical: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Coarseness<'a> {
+    fn new(decided: &[Decided<'a>], watchers: &'a [WatcherPlan]) -> Coarseness<'a> {
+        let mut widths: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for (_, verdict) in decided.iter().filter(|(_, v)| v.dated != Dated::ByRecord) {
+            if let (Some(ttd), Some(name)) = (verdict.ttd, &verdict.watcher) {
+                widths.entry(name).or_default().push(width(ttd));
+            }
+        }
+        let typical = widths.into_iter().map(|(name, mut widths)| {
+            widths.sort_unstable();
+            (name, widths.get(widths.len() / 2).copied().unwrap_or(0))
+        });
+        Coarseness { watchers, typical: typical.collect() }
+    }
+
+    fn of(&self, verdict: &Verdict, ttd: Interval) -> u64 {
+        let name = verdict.watcher.as_deref().unwrap_or_default();
+        let plan = self.watchers.iter().find(|w| w.name == name);
+        let looking = match verdict.dated {
+            Dated::ByRecord => plan.and_then(|w| w.max_offset_ns).unwrap_or(0).saturating_mul(2),
+            Dated::BySight | Dated::Contradicted => {
+                let typical = self.typical.get(name).copied().unwrap_or(0);
+                plan.map_or(0, |w| w.resolution_ns).max(typical)
+            }
+        };
+        looking.max(width(ttd))
+    }
+}
+
 /// The schedule that the detections of one expectation betray.
-pub(super) fn find(decided: &[(&CanaryView, &Verdict)]) -> Option<Schedule> {
+pub(super) fn find(decided: &[Decided<'_>], watchers: &[WatcherPlan]) -> Option<Schedule> {
+    let coarse = Coarseness::new(decided, watchers);
     let seen: Vec<Timing> = decided
         .iter()
         .filter_map(|(c, v)| {
             let ttd = v.ttd?;
-            let width_ns = ttd.upper_ns.saturating_sub(ttd.lower_ns);
-            Some(Timing { submitted_ns: c.submitted_wall_ns, ttd_ns: ttd.upper_ns, width_ns })
+            let coarse_ns = coarse.of(v, ttd);
+            Some(Timing { submitted_ns: c.submitted_wall_ns, ttd_ns: ttd.upper_ns, coarse_ns })
         })
         .collect();
     let part: Vec<Timing> =
@@ -54,7 +105,7 @@ pub(super) fn find(decided: &[(&CanaryView, &Verdict)]) -> Option<Schedule> {
 /// What it costs, beside the median.
 pub(super) fn report(
     found: &Schedule,
-    decided: &[(&CanaryView, &Verdict)],
+    decided: &[Decided<'_>],
     ttd: &TtdReport,
 ) -> Option<ScheduleReport> {
     let p50_ns = ttd.quantiles.first()?.value?.estimate.ns()?;
@@ -67,6 +118,7 @@ pub(super) fn report(
         p50_ns,
         n: found.n,
         left_out,
+        too_coarse: found.too_coarse,
         p: found.p,
         words: String::new(),
     };
@@ -80,9 +132,16 @@ fn words(report: &ScheduleReport) -> String {
         true => "p < 0.001".to_owned(),
         false => format!("p = {:.3}", report.p),
     };
+    let coarse = match report.too_coarse {
+        0 => String::new(),
+        n => format!(
+            ", {n} left out that polls further apart than {} found",
+            duration(report.period_ns / 4)
+        ),
+    };
     let mut words = format!(
-        "detections follow a schedule of {} ({p}, n {}, {} not detected left out): on average {} of the \
-         median {} are the wait for its next run",
+        "detections follow a schedule of {} ({p}, n {}, {} not detected left out{coarse}): on average {} of \
+         the median {} are the wait for its next run",
         duration(report.period_ns),
         report.n,
         report.left_out,

@@ -48,9 +48,11 @@ pub struct Timing {
     pub submitted_ns: i64,
     /// Time to detect.
     pub ttd_ns: u64,
-    /// How wide its interval is; one that is wider than a quarter of a period does not count there,
-    /// so that our own polling is never taken for a rule's schedule.
-    pub width_ns: u64,
+    /// How coarse the looking is that this time comes from: the distance of polls. Not how wide its own
+    /// interval is, which ends at submission: of alerts made at once, polls would then seem fine for
+    /// exactly those canaries that were sent shortly before one. A time that is coarser than a quarter
+    /// of a period does not count there, so that our own polling is never taken for a rule's schedule.
+    pub coarse_ns: u64,
 }
 
 /// A rule's schedule.
@@ -66,6 +68,8 @@ pub struct Schedule {
     pub p: f64,
     /// Detections used.
     pub n: u64,
+    /// Detections left out, because their times are too coarse for this period.
+    pub too_coarse: u64,
 }
 
 impl Schedule {
@@ -116,7 +120,7 @@ fn centred(vectors: &[Vector]) -> Vec<Vector> {
 }
 
 fn look(timings: &[Timing], period_ns: u64) -> Option<Schedule> {
-    let used = || timings.iter().filter(|t| t.width_ns <= period_ns / 4);
+    let used = || timings.iter().filter(|t| t.coarse_ns <= period_ns / 4);
     let first = used().map(|t| t.submitted_ns).min()?;
     let last = used().map(|t| t.submitted_ns).max()?;
     let n = used().count();
@@ -146,6 +150,7 @@ fn look(timings: &[Timing], period_ns: u64) -> Option<Schedule> {
         concentration: ended.square().sqrt(),
         p: erfc((sum.square() / variance / 2.0).sqrt()),
         n: n as u64,
+        too_coarse: (timings.len() - n) as u64,
     })
 }
 

@@ -25,7 +25,7 @@ fn sample(seed: u64, n: u64, period: Option<u64>, ingest: u64) -> Vec<Timing> {
             let arrived = sent + 5 * S + draws.below(ingest);
             let run = period.map_or(arrived, |p| arrived.next_multiple_of(p));
             let seen = run + 7 * S + draws.below(2 * S);
-            Timing { submitted_ns: sent as i64, ttd_ns: seen - sent, width_ns: 0 }
+            Timing { submitted_ns: sent as i64, ttd_ns: seen - sent, coarse_ns: 0 }
         })
         .collect()
 }
@@ -58,14 +58,25 @@ fn a_rule_without_a_schedule_is_rarely_accused() {
 
 #[test]
 fn our_own_polling_and_a_fixed_schedule_show_nothing() {
-    let mut polled = sample(1, 100, Some(MINUTE), S);
-    polled.iter_mut().for_each(|t| t.width_ns = MINUTE);
-    assert_eq!(find(&polled, &COMMON_NS[..1], 0.01), None);
+    // Alerts at once, each seen by the next poll: the polls' own schedule, in every phase.
+    let mut polled = sample(1, 200, Some(MINUTE), S);
+    polled.iter_mut().for_each(|t| t.coarse_ns = MINUTE);
+    assert_eq!(find(&polled, &COMMON_NS, 0.01), None);
+    // A rule that is slower than the polls shows all the same; what is seen without polls is exact.
+    let mut polled = sample(1, 200, Some(5 * MINUTE), S);
+    polled.iter_mut().skip(20).for_each(|t| {
+        let seen = (t.submitted_ns as u64 + t.ttd_ns).next_multiple_of(MINUTE);
+        *t = Timing { ttd_ns: seen - t.submitted_ns as u64, coarse_ns: MINUTE, ..*t };
+    });
+    let found = find(&polled, &COMMON_NS, 0.01).unwrap();
+    assert_eq!((found.period_ns, found.n, found.too_coarse), (5 * MINUTE, 200, 0));
+    let found = find(&polled, &COMMON_NS[..1], 0.01).unwrap();
+    assert_eq!((found.period_ns, found.n, found.too_coarse), (MINUTE, 20, 180));
     let fixed: Vec<Timing> = (0..100)
         .map(|i| Timing {
             submitted_ns: i * 300 * S as i64,
             ttd_ns: 12 * S + i as u64,
-            width_ns: 0,
+            coarse_ns: 0,
         })
         .collect();
     assert_eq!(find(&fixed, &COMMON_NS, 0.01), None);

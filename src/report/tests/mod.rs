@@ -6,6 +6,7 @@ mod floor;
 mod formats;
 mod laws;
 mod ledger;
+mod schedule;
 mod times;
 
 use super::*;

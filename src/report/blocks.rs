@@ -48,7 +48,11 @@ pub(crate) fn length(
     let poll = polls.map(|w| w.resolution_ns).max().unwrap_or(0);
     let mut length = Length::default().or_longer(of(poll, "the poll period"));
     if let Some(found) = found {
-        length = length.or_longer(of(found.period_ns, "the schedule that the detections follow"));
+        let why = match found.is_exact() {
+            true => "the schedule that the detections follow",
+            false => "the longest schedule that the detections allow",
+        };
+        length = length.or_longer(of(found.longest_ns, why));
     }
     if let Some(period) = plan.rule_period_ns {
         length = length.or_longer(of(period, "the configured rule_period"));

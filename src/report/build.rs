@@ -436,7 +436,7 @@ fn definitions() -> Vec<Definition> {
         ("mean", "Only up to the deadline: later and unseen ones count as the deadline. With its standard error."),
         ("share in time", "Detected within the deadline, of all canaries submitted at least one deadline before the cut; a range: indeterminate ones and those of unproven delivery left out / counted as failed, each with a 95 % Clopper-Pearson interval."),
         ("objective met", "Only if the worse end of that range meets it; undecided if the range straddles it."),
-        ("schedule of a rule", "Found where the detection instants, laid modulo 1, 5, 10, 15, 30 or 60 minutes of wall time, lie closer together than chance pairing of submissions and times allows (level 0.01, Holm); its mean wait is half its period."),
+        ("schedule of a rule", "Found where the detection instants, laid modulo a number of minutes that divides a day, or the configured `rule_period`, lie closer together than submissions and than chance pairing of submissions and times allows (level 0.01, Holm). Its period is the longest modulo which they do; in a campaign too short to tell it from its parts, the shortest that the spread of the times allows stands beside it. Its mean wait is half its period. Times found by polls further apart than a quarter of a period do not count there."),
         ("from the completing event", "For a burst: from submission of the event with which the rule's condition is met, so that the burst's own length is in no number. At ingested it ends when as many of its events were found as complete it."),
         ("detected only", "Stage times and lateness summarise what was seen; they say nothing about what was not."),
     ]

@@ -25,7 +25,7 @@ pub(super) fn report(
     let count = |test: &dyn Fn(&CanaryView, &Verdict) -> bool| {
         decided.iter().filter(|(c, v)| test(c, v)).count() as u64
     };
-    let found = schedule::find(&decided, watchers);
+    let found = schedule::find(&decided, plan, watchers);
     let block = blocks::length(plan, watchers, found.as_ref());
     let batch = blocks::batch(plan, watchers, found.as_ref());
     let judged = Judged::of(&decided, plan, cut, batch.ns);
@@ -50,7 +50,7 @@ pub(super) fn report(
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
         completing: completing(&decided, plan, &block),
-        schedule: found.and_then(|found| schedule::report(&found, &decided, &ttd)),
+        schedule: found.and_then(|found| schedule::report(&found, &decided, plan, &ttd)),
         ttd,
         share: judged.share,
         claim,

@@ -81,7 +81,7 @@ pub(super) fn series(assessment: &Assessment) -> Vec<Series<'_>> {
             let sample = Sample::new(&decided);
             let fit = sample.fit();
             let cut = assessment.cut;
-            let found = schedule::find(&decided, &assessment.watchers);
+            let found = schedule::find(&decided, plan, &assessment.watchers);
             let block = blocks::length(plan, &assessment.watchers, found.as_ref());
             all.push(Series { route, plan, decided, sample, fit, cut, block });
         }

@@ -95,3 +95,52 @@ fn what_polls_are_too_coarse_for_is_left_out_and_counted() {
     let found = dated.report(|sent| next(sent + 1.0, 300.0) + 5.0).schedule.expect("exact times");
     assert_eq!((found.period_ns as f64, found.n, found.too_coarse), (300.0 * S, 140, 0));
 }
+
+#[test]
+fn a_rule_is_named_by_its_own_period_and_not_by_a_divisor() {
+    for (minutes, every_s) in [
+        (2.0, 97.0),
+        (3.0, 97.0),
+        (4.0, 97.0),
+        (7.0, 97.0),
+        (20.0, 97.0),
+        (120.0, 421.0),
+        (1_440.0, 5_437.0),
+    ] {
+        let period = minutes * MINUTE;
+        let e = World { every_s, ..PUSHED }.report(|sent| next(sent + 1.0, period) + 5.0);
+        let found = e.schedule.expect("a schedule");
+        assert_eq!(found.period_ns as f64, period * S, "{}", found.words);
+        let wait = found.mean_wait_ns as f64 / S;
+        assert!(wait > 0.4 * period && wait <= 0.5 * period, "{}", found.words);
+        assert!(found.mean_wait_ns <= found.p50_ns, "{}", found.words);
+        assert!(e.ttd.blocks.length_ns as f64 >= period * S, "{:?}", e.ttd.blocks);
+    }
+}
+
+#[test]
+fn a_configured_period_is_preferred_and_one_that_does_not_fit_is_said() {
+    // Less than three hours of a rule that runs every two.
+    let short = |rule_period_s| {
+        let world = World { n: 100, every_s: 97.0, rule_period_s, ..PUSHED };
+        world.report(|sent| next(sent + 1.0, 7_200.0) + 5.0)
+    };
+    let open = short(None);
+    let found = open.schedule.expect("a schedule");
+    let hours = |ns: u64| ns as f64 / S / 3_600.0;
+    assert!(hours(found.period_ns) <= 2.0 && hours(found.longest_ns) >= 2.0, "{}", found.words);
+    assert!(hours(open.ttd.blocks.length_ns) >= 2.0, "{:?}", open.ttd.blocks);
+    let found = short(Some(7_200.0)).schedule.expect("a schedule");
+    assert_eq!((hours(found.period_ns), hours(found.longest_ns)), (2.0, 2.0));
+    assert!(found.words.contains("follow the configured rule_period of 2 h (p"), "{}", found.words);
+    let other = World { rule_period_s: Some(600.0), ..PUSHED }
+        .report(|sent| next(sent + 1.0, 900.0) + 5.0)
+        .schedule
+        .expect("a schedule");
+    assert_eq!(other.period_ns as f64, 900.0 * S);
+    assert!(
+        other.words.ends_with("the configured rule_period of 10 min does not fit them"),
+        "{}",
+        other.words
+    );
+}

@@ -2,30 +2,38 @@
 //!
 //! Everything here is detected only and says so: a step that was never finished has no length. No
 //! sentence holds foreign text; names of routes travel beside it and are escaped by the format.
+//!
+//! The steps of a route lie on one path, so that no time is in two of them: each goes from one stage to the
+//! next, of canaries that were seen at every stage of the path up to there. Those that skipped one are left
+//! out, and their number is said: a step over two stages would count the time of both again. A stage that
+//! most of those seen beyond it skipped is itself left off the path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::model::{ReportModel, StagesFrom};
 use super::words::{duration, percent};
-use crate::dispatch::outcome::{Interval, RouteView};
+use crate::dispatch::outcome::{CanaryView, Interval, RouteView, StageTime};
 use crate::ledger::Stage;
-use crate::stats::stages::{self, Span};
+use crate::stats::stages::{self, FEWEST, Span};
 
 /// Confidence of the limits.
 const CONFIDENCE: f64 = 0.95;
 
-/// From one stage to the next, detected only.
+/// From one stage of the path to the next, detected only.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct StepReport {
     /// The earlier stage.
     pub from: String,
     /// The later stage.
     pub to: String,
-    /// Canaries that were seen at both.
+    /// Canaries that were seen at every stage up to the later one.
     pub n: u64,
+    /// Canaries that were seen at the later stage or beyond, and are left out because they were not seen at
+    /// every stage before.
+    pub left_out: u64,
     /// The median step is at least this, nanoseconds, by what looking allows.
     pub p50_lower_ns: u64,
     /// And at most this.
@@ -38,30 +46,62 @@ pub struct StepReport {
     pub part: f64,
 }
 
-/// The steps of a route, in stage order, from the completing event where it is a burst; a step of fewer than six canaries is left out.
-pub(super) fn steps(view: &RouteView) -> Vec<StepReport> {
-    let span = |i: Interval| Span { lower_ns: i.lower_ns, upper_ns: i.upper_ns };
-    let mut by_step: BTreeMap<(Stage, Stage), Vec<Span>> = BTreeMap::new();
-    for canary in &view.canaries {
-        let mut last = (Stage::Sent, Span { lower_ns: 0, upper_ns: 0 });
-        for time in &canary.stages {
-            let Some(since) = time.since_completing else { continue };
-            let here = span(since);
-            by_step.entry((last.0, time.stage)).or_default().push(stages::between(last.1, here));
-            last = (time.stage, here);
+/// The times of one canary, by stage.
+type Times = BTreeMap<Stage, Span>;
+
+/// The stages that the steps of a route go through, in order: seen by as many canaries as a step needs, and
+/// by at least half of those that were seen at a later one of them.
+fn path(canaries: &[Times]) -> Vec<Stage> {
+    let seen = |stage: Stage| canaries.iter().filter(move |times| times.contains_key(&stage));
+    let stages: BTreeSet<Stage> = canaries.iter().flat_map(|times| times.keys().copied()).collect();
+    let mut path: Vec<Stage> = Vec::new();
+    for stage in stages.into_iter().rev().filter(|stage| seen(*stage).count() >= FEWEST) {
+        let went_on = |times: &&Times| path.iter().any(|later| times.contains_key(later));
+        let beyond = canaries.iter().filter(went_on).count();
+        if 2 * seen(stage).filter(went_on).count() >= beyond {
+            path.push(stage);
         }
     }
-    let found: Vec<_> = by_step
-        .into_iter()
-        .filter_map(|(ends, spans)| Some((ends, stages::median(&spans, CONFIDENCE)?)))
-        .collect();
-    let sum: f64 = found.iter().map(|(_, step)| step.middle_ns() as f64).sum();
+    path.reverse();
+    path
+}
+
+/// The steps of a route's path, in stage order, from the completing event where it is a burst; a step of fewer than six canaries is left out.
+pub(super) fn steps(view: &RouteView) -> Vec<StepReport> {
+    let span = |i: Interval| Span { lower_ns: i.lower_ns, upper_ns: i.upper_ns };
+    let times = |canary: &CanaryView| -> Times {
+        let at = |time: &StageTime| Some((time.stage, span(time.since_completing?)));
+        canary.stages.iter().filter_map(at).collect()
+    };
+    let canaries: Vec<Times> = view.canaries.iter().map(times).collect();
+    let path = path(&canaries);
+    let sent = (Stage::Sent, Span { lower_ns: 0, upper_ns: 0 });
+    let mut went: Vec<(&Times, Span)> = canaries.iter().map(|times| (times, sent.1)).collect();
+    let mut last = sent.0;
+    let mut found = Vec::new();
+    for (at, stage) in path.iter().enumerate() {
+        let later = &path[at..];
+        let reached = |times: &Times| later.iter().any(|stage| times.contains_key(stage));
+        let all = canaries.iter().filter(|times| reached(times)).count();
+        went.retain(|(times, _)| times.contains_key(stage));
+        let steps = went.iter_mut().map(|(times, since)| {
+            let here = times.get(stage).copied().unwrap_or(*since);
+            stages::between(std::mem::replace(since, here), here)
+        });
+        let steps: Vec<Span> = steps.collect();
+        if let Some(step) = stages::median(&steps, CONFIDENCE) {
+            found.push(((last, *stage), step, (all - steps.len()) as u64));
+        }
+        last = *stage;
+    }
+    let sum: f64 = found.iter().map(|(_, step, _)| step.middle_ns() as f64).sum();
     found
         .into_iter()
-        .map(|((from, to), step)| StepReport {
+        .map(|((from, to), step, left_out)| StepReport {
             from: from.name().to_owned(),
             to: to.name().to_owned(),
             n: step.n,
+            left_out,
             p50_lower_ns: step.lower_ns,
             p50_upper_ns: step.upper_ns,
             limit_lower_ns: step.limit_lower_ns,
@@ -94,8 +134,12 @@ fn step_words(step: &StepReport, burst: bool) -> String {
         "sent" if burst => "completing event sent",
         from => from,
     };
+    let left_out = match step.left_out {
+        0 => String::new(),
+        n => format!(", {n} left out that were not seen at every stage before"),
+    };
     format!(
-        "{from} to {}: median {} (95 % limits {} to {}, n {}), {} of the steps' sum",
+        "{from} to {}: median {} (95 % limits {} to {}, n {}{left_out}), {} of the steps' sum",
         step.to,
         bracket(step.p50_lower_ns, step.p50_upper_ns),
         duration(step.limit_lower_ns),

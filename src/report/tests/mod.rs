@@ -7,6 +7,7 @@ mod formats;
 mod laws;
 mod ledger;
 mod schedule;
+mod steps;
 mod times;
 
 use super::*;

@@ -29,7 +29,7 @@ mod quiet;
 pub use authorised::Authorised;
 pub use caps::{CapRefusal, Caps};
 pub use kill::{KillSwitch, Stop};
-pub use outlook::{Limits, Outlook, outlook, shortest};
+pub use outlook::{Limits, MOST_RUNS, Outlook, Unreached, outlook, shortest};
 pub use quiet::{QuietPlan, QuietZoneError};
 
 use std::time::Duration;

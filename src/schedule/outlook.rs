@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{Authorised, Caps, Demand, QuietPlan, plan};
 
-/// Runs walked through at most: beyond that the answer is "never".
-const MOST_RUNS: u32 = 10_000;
+/// Runs walked through at most: beyond that the answer is that it takes more of them.
+pub const MOST_RUNS: u32 = 10_000;
 /// Step with which the earliest permitted instant is looked for.
 const STEP_NS: i64 = 60_000_000_000;
 /// The search for the shortest time ends after ten years.
@@ -46,16 +46,28 @@ pub struct Outlook {
     pub crowded: u64,
 }
 
-/// Walks run after run; `None` when the limits let nothing through, or the authorisation ends before the
-/// n-th has left.
-pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
-    let window = i64::try_from(limits.demand.window.as_nanos()).ok()?;
+/// Why nobody says when the n-th canary has left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unreached {
+    /// The limits let nothing through.
+    Never,
+    /// The authorisation ends before.
+    Authorisation,
+    /// Later than is looked: after [`MOST_RUNS`] runs, or ten years.
+    Later,
+}
+
+/// Walks run after run until the n-th has left.
+pub fn outlook(limits: &Limits<'_>, n: u64) -> Result<Outlook, Unreached> {
+    let window = i64::try_from(limits.demand.window.as_nanos()).map_err(|_| Unreached::Later)?;
     let mut caps = Caps::new(limits.per_hour, limits.per_day, []);
     let mut found =
         Outlook { instants_ns: Vec::new(), runs: 0, takes: Duration::ZERO, quiet: 0, crowded: 0 };
     let mut idle = 0;
     while (found.instants_ns.len() as u64) < n {
-        let begin = limits.begins_ns.checked_add(window.checked_mul(i64::from(found.runs))?)?;
+        let begins = window.checked_mul(i64::from(found.runs));
+        let begin = begins.and_then(|since| limits.begins_ns.checked_add(since));
+        let begin = begin.ok_or(Unreached::Later)?;
         let before = found.instants_ns.len();
         let gap = i64::try_from(limits.demand.min_gap.as_nanos()).unwrap_or(i64::MAX);
         let next = found.instants_ns.last().map_or(begin, |last| last.saturating_add(gap));
@@ -69,7 +81,7 @@ pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
             }
             let at = begin.saturating_add_unsigned(arrival.offset_ns);
             if limits.authorised.is_over(at) {
-                return None;
+                return Err(Unreached::Authorisation);
             }
             if limits.quiet.is_quiet(at) {
                 found.quiet += 1;
@@ -83,19 +95,23 @@ pub fn outlook(limits: &Limits<'_>, n: u64) -> Option<Outlook> {
         idle = if found.instants_ns.len() == before { idle + 1 } else { 0 };
         // A run in quiet hours may let nothing through; a month of them means that none will.
         let silent = i64::from(idle) * window.max(STEP_NS) > 31 * 1440 * STEP_NS;
-        if found.runs >= MOST_RUNS || (idle > 1 && silent) {
-            return None;
+        if idle > 1 && silent {
+            return Err(Unreached::Never);
+        }
+        if found.runs >= MOST_RUNS && (found.instants_ns.len() as u64) < n {
+            return Err(Unreached::Later);
         }
     }
     let last = found.instants_ns.last().copied().unwrap_or(limits.begins_ns);
     found.takes = Duration::from_nanos((last - limits.begins_ns).unsigned_abs());
-    Some(found)
+    Ok(found)
 }
 
 /// The shortest time in which the caps, the distance, the quiet hours and the authorisation let n
-/// canaries out, whatever the window; `None` beyond its end or ten years.
-pub fn shortest(limits: &Limits<'_>, n: u64) -> Option<Duration> {
-    let gap = i64::try_from(limits.demand.min_gap.as_nanos()).ok()?;
+/// canaries out, whatever the window.
+pub fn shortest(limits: &Limits<'_>, n: u64) -> Result<Duration, Unreached> {
+    let later = Unreached::Later;
+    let gap = i64::try_from(limits.demand.min_gap.as_nanos()).map_err(|_| later)?;
     let mut caps = Caps::new(limits.per_hour, limits.per_day, []);
     let mut at = limits.begins_ns;
     let mut last = at;
@@ -104,15 +120,18 @@ pub fn shortest(limits: &Limits<'_>, n: u64) -> Option<Duration> {
             || limits.quiet.is_quiet(at)
             || caps.admit(at).is_err()
         {
-            at = at.checked_add(STEP_NS)?;
-            if limits.authorised.is_over(at) || at - limits.begins_ns > LONGEST_NS {
-                return None;
+            at = at.checked_add(STEP_NS).ok_or(later)?;
+            if limits.authorised.is_over(at) {
+                return Err(Unreached::Authorisation);
+            }
+            if at - limits.begins_ns > LONGEST_NS {
+                return Err(later);
             }
         }
         last = at;
-        at = at.checked_add(gap)?;
+        at = at.checked_add(gap).ok_or(later)?;
     }
-    Some(Duration::from_nanos((last - limits.begins_ns).unsigned_abs()))
+    Ok(Duration::from_nanos((last - limits.begins_ns).unsigned_abs()))
 }
 
 #[cfg(test)]
@@ -151,6 +170,15 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_more_runs_than_are_walked_through_is_not_never() {
+        let quiet = QuietPlan::new(&[], "UTC").unwrap();
+        let one = limits(&quiet, 1, 10, 1_000);
+        let most = u64::from(MOST_RUNS);
+        assert_eq!(outlook(&one, most).unwrap().runs, MOST_RUNS);
+        assert_eq!(outlook(&one, most + 1).err(), Some(Unreached::Later));
+    }
+
+    #[test]
     fn the_daily_cap_decides_how_long_it_takes() {
         let quiet = QuietPlan::new(&[], "UTC").unwrap();
         let capped = limits(&quiet, 4, 4, 24);
@@ -181,7 +209,7 @@ mod tests {
         assert!(found.takes > 16 * HOUR);
         let always = QuietHours { from_minute: 0, to_minute: 24 * 60 };
         let quiet = QuietPlan::new(&[always], "UTC").unwrap();
-        assert!(outlook(&limits(&quiet, 4, 10, 1_000), 1).is_none());
-        assert!(shortest(&limits(&quiet, 4, 10, 1_000), 1).is_none());
+        assert_eq!(outlook(&limits(&quiet, 4, 10, 1_000), 1).err(), Some(Unreached::Never));
+        assert_eq!(shortest(&limits(&quiet, 4, 10, 1_000), 1), Err(Unreached::Later));
     }
 }

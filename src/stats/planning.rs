@@ -14,18 +14,21 @@ use std::collections::BTreeSet;
 
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
 
+/// No more canaries are counted with: about a million.
+pub const MOST: u64 = 1 << 20;
+
 /// Fewest canaries that carry "quantile `p` lies below X with this confidence" when at most `misses`
-/// of them are late or missed. `None` beyond a million.
+/// of them are late or missed. `None` beyond [`MOST`].
 ///
 /// The smallest n with P(Bin(n, 1 - p) <= misses) <= 1 - confidence.
 pub fn canaries_needed(p: f64, confidence: f64, misses: u64) -> Option<u64> {
     let carries =
         |n: u64| Binomial::new(1.0 - p, n).is_ok_and(|b| b.cdf(misses) <= 1.0 - confidence);
-    let mut high = misses + 1;
-    while !carries(high) {
-        high = high.checked_mul(2).filter(|n| *n <= 1 << 20)?;
+    if misses >= MOST || !carries(MOST) {
+        return None;
     }
-    let mut low = high / 2;
+    // As many canaries as may be missed carry nothing.
+    let (mut low, mut high) = (misses, MOST);
     while low + 1 < high {
         let middle = u64::midpoint(low, high);
         if carries(middle) {
@@ -156,6 +159,17 @@ mod tests {
                 assert_eq!(fewer, m.checked_sub(1), "{q} {confidence} {n} - 1");
             }
         }
+    }
+
+    #[test]
+    fn numbers_beyond_a_million_are_refused_and_smaller_ones_are_not() {
+        for misses in [MOST, u64::MAX - 1, u64::MAX] {
+            assert_eq!(canaries_needed(0.95, 0.95, misses), None);
+        }
+        // Two in three may be late, and more than half a million are.
+        let n = canaries_needed(1.0 / 3.0, 0.95, 600_000).unwrap();
+        assert!(n > 900_000 && chance(n, 600_000, 1.0 / 3.0) <= 0.05, "{n}");
+        assert!(chance(n - 1, 600_000, 1.0 / 3.0) > 0.05);
     }
 
     #[test]

@@ -52,9 +52,75 @@ fn the_table_needs_no_configuration() {
         &["plan", "--within", "soon"],
         &["plan", "--within", "0s"],
         &["plan", "--rule-period", "0s"],
+        &["plan", "--misses", "18446744073709551615"],
+        &["plan", "--power", "0.01"],
+        &["plan", "--power", "0.05"],
     ] {
         assert_eq!(dwell(folder.path(), wrong).status.code(), Some(2), "{wrong:?}");
     }
+    let said = |args: &[&str]| String::from_utf8(dwell(folder.path(), args).stderr).unwrap();
+    assert!(said(&["plan", "--misses", "18446744073709551615"]).contains("not computed"));
+    assert!(said(&["plan", "--power", "0.01"]).contains("not above the test's level of 0.05"));
+}
+
+/// The folder that `dwell init` makes, with another objective.
+fn with_objective(objective: &str) -> tempfile::TempDir {
+    let folder = made();
+    let file = folder.path().join("dwell.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let known = config.lines().find(|line| line.starts_with("objective = ")).unwrap();
+    std::fs::write(&file, config.replace(known, &format!("objective = {objective}"))).unwrap();
+    folder
+}
+
+#[test]
+fn table_duration_and_record_are_of_the_same_claim() {
+    let folder = with_objective("{ share = 0.9, confidence = 0.9, min_n = 20 }");
+    let shown = json(folder.path(), &["plan", "--record", "--misses", "1"]);
+    let claim = |of: &Value| {
+        ["n", "m", "quantile", "confidence"].map(|key| of[key].as_f64().unwrap_or(f64::NAN))
+    };
+    let recorded = claim(&shown["recorded"][0]);
+    assert_eq!(recorded, [38.0, 1.0, 0.9, 0.9]);
+    assert_eq!(claim(&shown["claims"][0]), recorded, "{shown}");
+    assert_eq!(claim(&shown["routes"][0]["lines"][0]), recorded, "{shown}");
+    assert_eq!((&shown["quantile"], &shown["confidence"]), (&0.9.into(), &0.9.into()));
+    assert_eq!(shown["claims"].as_array().unwrap().len(), 1);
+    // Without a record the objective counts too, and what is asked for counts more.
+    let asked = |more: &[&str]| {
+        let shown = json(folder.path(), &[&["plan", "--misses", "1"], more].concat());
+        (shown["claims"][0]["n"].clone(), shown["routes"][0]["lines"][0]["n"].clone())
+    };
+    assert_eq!(asked(&[]), (38.into(), 38.into()));
+    assert_eq!(asked(&["--quantile", "0.95", "--confidence", "0.95"]), (93.into(), 93.into()));
+}
+
+#[test]
+fn a_claim_that_no_report_would_judge_is_not_recorded() {
+    let folder = with_objective("{ share = 0.9, confidence = 0.9, min_n = 20 }");
+    for weaker in [["--quantile", "0.5"], ["--confidence", "0.8"]] {
+        let refused = dwell(folder.path(), &[&["plan", "--record"], &weaker[..]].concat());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains("weaker than its objective, 90 % with 90 %"), "{said}");
+    }
+    // Nothing is in the way of the claim that the objective asks for.
+    assert_eq!(dwell(folder.path(), &["plan", "--record"]).status.code(), Some(0));
+}
+
+#[test]
+fn what_takes_longer_than_is_walked_through_is_not_never() {
+    let folder = made();
+    let args = ["plan", "--quantile", "0.9999", "--misses", "0", "--from", "2026-01-01T00:00:00Z"];
+    let shown = json(folder.path(), &args);
+    let (route, line) = (&shown["routes"][0], &shown["routes"][0]["lines"][0]);
+    assert_eq!((&line["takes_ns"], &line["runs"]), (&Value::Null, &Value::Null), "{line}");
+    let more = line["takes_more_than_ns"].as_u64().unwrap();
+    assert_eq!(more, 10_000 * route["window_ns"].as_u64().unwrap());
+    let warnings = route["warnings"].to_string();
+    assert!(warnings.contains("take more than 10000 runs of"), "{warnings}");
+    let text = String::from_utf8(dwell(folder.path(), &args).stdout).unwrap();
+    assert!(!text.contains("never"), "{text}");
 }
 
 #[test]

@@ -10,11 +10,12 @@ mod record;
 use serde::Serialize;
 
 use super::Global;
+use crate::config::checked::{Expectation, Objective, Route};
 use crate::config::{self, Config, Span};
 use crate::exit::{Exit, Failure};
 use crate::report::escape::terminal as safe;
 use crate::report::words::{duration, percent};
-use crate::stats::planning::{canaries_needed, canaries_per_group, chance, events_needed};
+use crate::stats::planning::{MOST, canaries_needed, canaries_per_group, chance, events_needed};
 
 pub(super) const AFTER: &str = "\
 Exit codes:
@@ -35,6 +36,8 @@ const TRUTHS: [f64; 3] = [0.97, 0.98, 0.99];
 const BEYOND: &str = "beyond a million canaries: not computed";
 /// Most rows of the table.
 const MOST_MISSES: u64 = 50;
+/// Level of the comparison's test, two-sided.
+const LEVEL: f64 = 0.05;
 
 /// Arguments of `dwell plan`.
 #[derive(Debug, clap::Args)]
@@ -48,7 +51,8 @@ pub struct Args {
     /// Confidence of the claim. Default 0.95, or the expectation's objective.
     #[arg(long)]
     pub confidence: Option<f64>,
-    /// Canaries that may be late or missed: a number, or a range such as `0..5`.
+    /// Canaries that may be late or missed: a number, or a range such as `0..5`. Default 0..5, or 0 with
+    /// --record, which fixes one number.
     #[arg(long)]
     pub misses: Option<Misses>,
     /// Only this route; may be given more than once.
@@ -87,7 +91,13 @@ impl std::str::FromStr for Misses {
 
     fn from_str(text: &str) -> Result<Misses, String> {
         let wrong = || format!("{text:?} is no number of misses; write `1` or `0..5`");
-        let number = |part: &str| part.parse::<u64>().map_err(|_| wrong());
+        let number = |part: &str| match part.parse::<u64>() {
+            Err(_) => Err(wrong()),
+            Ok(many) if many >= MOST => {
+                Err(format!("{text:?}: so many misses are not computed; write less than {MOST}"))
+            }
+            Ok(number) => Ok(number),
+        };
         let misses = match text.split_once("..") {
             None => {
                 let m = number(text)?;
@@ -106,20 +116,48 @@ impl std::str::FromStr for Misses {
     }
 }
 
-/// What is to be claimed.
-#[derive(Clone, Copy, Debug)]
+/// What is to be claimed, with the numbers of misses that are looked at.
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(super) struct Claim {
     pub quantile: f64,
     pub confidence: f64,
     pub misses: Misses,
 }
 
+impl Claim {
+    /// What the command line says; else what the objective does, where it claims anything less than all.
+    fn of(args: &Args, objective: Option<&Objective>) -> Claim {
+        let share = objective.map(|o| o.share).filter(|share| *share < 1.0);
+        let last = if args.record.is_some() { 0 } else { 5 };
+        Claim {
+            quantile: args.quantile.or(share).unwrap_or(0.95),
+            confidence: args.confidence.or(objective.and_then(|o| o.confidence)).unwrap_or(0.95),
+            misses: args.misses.unwrap_or(Misses { first: 0, last }),
+        }
+    }
+
+    /// The claims on these expectations, each once.
+    fn all(args: &Args, meant: &[Target<'_>]) -> Vec<Claim> {
+        let mut claims: Vec<Claim> = Vec::new();
+        for claim in meant.iter().map(|(_, e)| Claim::of(args, Some(&e.objective))) {
+            if !claims.contains(&claim) {
+                claims.push(claim);
+            }
+        }
+        claims
+    }
+}
+
+/// One expectation of a route.
+type Target<'a> = (&'a Route, &'a Expectation);
+
 #[derive(Serialize)]
 struct Shown {
     format: &'static str,
-    quantile: f64,
+    /// Share and confidence of the claims; `null` where expectations have different objectives.
+    quantile: Option<f64>,
     within_ns: Option<u64>,
-    confidence: f64,
+    confidence: Option<f64>,
     claims: Vec<ClaimLine>,
     comparison: Vec<Comparison>,
     routes: Vec<outlook::RouteOutlook>,
@@ -129,6 +167,8 @@ struct Shown {
 /// One row of the table over m.
 #[derive(Serialize)]
 struct ClaimLine {
+    quantile: f64,
+    confidence: f64,
     m: u64,
     n: Option<u64>,
     /// Probability that it is carried if truly 97, 98, 99 % are in time.
@@ -144,39 +184,34 @@ struct Comparison {
 
 /// Runs `dwell plan`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
-    let share = |name: &str, value: f64| match value > 0.0 && value < 1.0 {
-        true => Ok(value),
-        false => Err(Failure::User(format!("--{name} {value} is not between 0 and 1"))),
-    };
-    let claim = Claim {
-        quantile: share("quantile", args.quantile.unwrap_or(0.95))?,
-        confidence: share("confidence", args.confidence.unwrap_or(0.95))?,
-        misses: args.misses.unwrap_or(Misses { first: 0, last: 5 }),
-    };
-    share("power", args.power)?;
-    for (name, span) in [("within", args.within), ("rule-period", args.rule_period)] {
-        if span.is_some_and(|span| span.0.is_zero()) {
-            return Err(Failure::User(format!("--{name} must be longer than 0")));
-        }
-    }
-    if !(args.detected > 0.0 && args.detected <= 1.0) {
-        return Err(Failure::User("--detected is not above 0 and at most 1".to_owned()));
-    }
+    refuse_nonsense(&args)?;
     let config = configured(&args, global)?;
-    let recorded = match (&args.record, &config) {
-        (Some(target), Some(config)) => record::record(config, target, &args)?,
+    let meant = match &config {
+        Some(config) => record::targets(config, &args)?,
+        None => Vec::new(),
+    };
+    let recorded = match &config {
+        Some(config) if args.record.is_some() => record::record(config, &meant, &args)?,
         _ => Vec::new(),
     };
     let routes = match &config {
-        Some(config) => outlook::routes(config, &args, &claim)?,
+        Some(config) => outlook::routes(config, &args, &meant)?,
         None => Vec::new(),
+    };
+    let claims = match meant.is_empty() {
+        true => vec![Claim::of(&args, None)],
+        false => Claim::all(&args, &meant),
+    };
+    let one = |of: fn(&Claim) -> f64| {
+        let first = claims.first().map(of);
+        first.filter(|first| claims.iter().all(|claim| of(claim) == *first))
     };
     let shown = Shown {
         format: "dwell-plan/1",
-        quantile: claim.quantile,
+        quantile: one(|claim| claim.quantile),
         within_ns: args.within.map(|span| nanos(span.0)),
-        confidence: claim.confidence,
-        claims: claims(&claim),
+        confidence: one(|claim| claim.confidence),
+        claims: claims.iter().flat_map(rows).collect(),
         comparison: comparisons(&args),
         routes,
         recorded,
@@ -186,6 +221,33 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         return super::put_json(&value);
     }
     super::put(text(&shown, &args).as_bytes())
+}
+
+/// Numbers of the command line that no plan can be made of.
+fn refuse_nonsense(args: &Args) -> Result<(), Failure> {
+    let shares = [("quantile", args.quantile), ("confidence", args.confidence)];
+    for (name, share) in shares.into_iter().chain([("power", Some(args.power))]) {
+        if share.is_some_and(|share| !(share > 0.0 && share < 1.0)) {
+            let value = share.unwrap_or_default();
+            return Err(Failure::User(format!("--{name} {value} is not between 0 and 1")));
+        }
+    }
+    if args.power <= LEVEL {
+        return Err(Failure::User(format!(
+            "--power {} is not above the test's level of {LEVEL}: without any difference so many \
+             comparisons find one; 0.8 is usual",
+            args.power
+        )));
+    }
+    for (name, span) in [("within", args.within), ("rule-period", args.rule_period)] {
+        if span.is_some_and(|span| span.0.is_zero()) {
+            return Err(Failure::User(format!("--{name} must be longer than 0")));
+        }
+    }
+    if !(args.detected > 0.0 && args.detected <= 1.0) {
+        return Err(Failure::User("--detected is not above 0 and at most 1".to_owned()));
+    }
+    Ok(())
 }
 
 /// The configuration; none is needed for the tables alone.
@@ -205,12 +267,13 @@ pub(super) fn nanos(span: std::time::Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn claims(claim: &Claim) -> Vec<ClaimLine> {
-    (claim.misses.first..=claim.misses.last)
+fn rows(claim: &Claim) -> Vec<ClaimLine> {
+    let Claim { quantile, confidence, misses } = *claim;
+    (misses.first..=misses.last)
         .map(|m| {
-            let n = canaries_needed(claim.quantile, claim.confidence, m);
+            let n = canaries_needed(quantile, confidence, m);
             let of = |n: u64| TRUTHS.iter().map(|t| (*t, chance(n, m, *t))).collect();
-            ClaimLine { m, n, chance: n.map(of).unwrap_or_default() }
+            ClaimLine { quantile, confidence, m, n, chance: n.map(of).unwrap_or_default() }
         })
         .collect()
 }
@@ -219,7 +282,7 @@ fn comparisons(args: &Args) -> Vec<Comparison> {
     RATIOS
         .iter()
         .filter_map(|ratio| {
-            let detections = events_needed(*ratio, args.power, 0.05)?;
+            let detections = events_needed(*ratio, args.power, LEVEL)?;
             let shares = (args.detected, args.detected);
             let canaries_each = canaries_per_group(detections, shares);
             Some(Comparison { hazard_ratio: *ratio, detections, canaries_each })
@@ -227,25 +290,40 @@ fn comparisons(args: &Args) -> Vec<Comparison> {
         .collect()
 }
 
-fn text(shown: &Shown, args: &Args) -> String {
+/// The tables over m, one for each claim.
+fn tables(shown: &Shown) -> String {
     let within = shown.within_ns.map_or("its deadline".to_owned(), duration);
-    let mut out = format!(
-        "To claim \"{} within {within}\" with {} confidence, n canaries are needed of which m may be \
-         late, missed or undecided:\n\n   m        n   chance of success if truly in time:",
-        percent(shown.quantile),
-        percent(shown.confidence)
-    );
-    TRUTHS.iter().for_each(|t| out.push_str(&format!("{:>8}", percent(*t))));
-    out.push('\n');
-    for line in &shown.claims {
-        let Some(n) = line.n else {
-            out.push_str(&format!("{:>4}   {BEYOND}\n", line.m));
-            continue;
-        };
-        out.push_str(&format!("{:>4} {n:>8}{:38}", line.m, ""));
-        line.chance.iter().for_each(|(_, p)| out.push_str(&format!("{:>8}", percent(*p))));
+    let mut out = String::new();
+    let same =
+        |a: &ClaimLine, b: &ClaimLine| (a.quantile, a.confidence) == (b.quantile, b.confidence);
+    for table in shown.claims.chunk_by(same) {
+        let Some(claim) = table.first() else { continue };
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(&format!(
+            "To claim \"{} within {within}\" with {} confidence, n canaries are needed of which m may be \
+             late, missed or undecided:\n\n   m        n   chance of success if truly in time:",
+            percent(claim.quantile),
+            percent(claim.confidence)
+        ));
+        TRUTHS.iter().for_each(|t| out.push_str(&format!("{:>8}", percent(*t))));
         out.push('\n');
+        for line in table {
+            let Some(n) = line.n else {
+                out.push_str(&format!("{:>4}   {BEYOND}\n", line.m));
+                continue;
+            };
+            out.push_str(&format!("{:>4} {n:>8}{:38}", line.m, ""));
+            line.chance.iter().for_each(|(_, p)| out.push_str(&format!("{:>8}", percent(*p))));
+            out.push('\n');
+        }
     }
+    out
+}
+
+fn text(shown: &Shown, args: &Args) -> String {
+    let mut out = tables(shown);
     out.push_str(
         "\nChoose n and m before the campaign (`dwell plan --record`): a claim whose m was chosen \
          afterwards is refused.\n",
@@ -294,7 +372,8 @@ mod tests {
         assert_eq!(misses("1"), Ok((1, 1)));
         assert_eq!(misses("0.."), Ok((0, 5)));
         assert_eq!(misses("2..4"), Ok((2, 4)));
-        for wrong in ["", "-1", "x", "5..2", "0..1000", "1.5"] {
+        for wrong in ["", "-1", "x", "5..2", "0..1000", "1.5", "18446744073709551615", "1048576.."]
+        {
             assert!(misses(wrong).is_err(), "{wrong}");
         }
     }

@@ -5,14 +5,16 @@ use std::time::Duration;
 use dwell_injectors::stamp::{Clock, SystemClock};
 use serde::Serialize;
 
-use super::{Args, Claim, nanos};
+use super::{Args, Claim, Target, nanos};
 use crate::config::Config;
 use crate::config::checked::{Arrivals, Route};
 use crate::exit::Failure;
 use crate::report::blocks::FEWEST;
 use crate::report::escape::terminal as safe;
-use crate::report::words::duration;
-use crate::schedule::{Authorised, Demand, Limits, Outlook, QuietPlan, outlook, shortest};
+use crate::report::words::{duration, percent};
+use crate::schedule::{
+    Authorised, Demand, Limits, MOST_RUNS, Outlook, QuietPlan, Unreached, outlook, shortest,
+};
 use crate::stats::planning::{canaries_needed, distinct_runs, swallowed};
 
 /// One route under its limits.
@@ -83,14 +85,21 @@ quiet hours held them back. withheld: slots of those runs that quiet hours took,
 /// One m of the table on this route.
 #[derive(Serialize)]
 struct Line {
+    quantile: f64,
+    confidence: f64,
     m: u64,
     n: u64,
-    /// Runs as configured, one after the other; `null` when the limits let nothing through.
+    /// Runs as configured, one after the other; `null` when the limits let nothing through, or not within
+    /// the runs that are walked through.
     runs: Option<u32>,
     /// From the first run's begin to the n-th canary.
     takes_ns: Option<u64>,
-    /// The same if only caps, distance and quiet hours limited it.
+    /// It takes more than this: of more runs than are walked through.
+    takes_more_than_ns: Option<u64>,
+    /// The same if only caps, distance and quiet hours limited it; `null` beyond ten years.
     shortest_ns: Option<u64>,
+    #[serde(skip)]
+    unreached: (Option<Unreached>, Option<Unreached>),
     withheld_quiet: u64,
     withheld_crowded: u64,
     /// Distinct runs of the rule that are sampled: the effective n.
@@ -99,39 +108,31 @@ struct Line {
     swallowed: Option<u64>,
 }
 
-/// Every selected route.
+/// Every route of the expectations that the plan is about.
 pub(super) fn routes(
     config: &Config,
     args: &Args,
-    claim: &Claim,
+    meant: &[Target<'_>],
 ) -> Result<Vec<RouteOutlook>, Failure> {
-    for name in &args.route {
-        if !config.routes.iter().any(|r| r.name == *name) {
-            return Err(Failure::User(format!(
-                "there is no route {name:?}; `dwell check` lists them"
-            )));
-        }
-    }
     let quiet = QuietPlan::new(&config.campaign.quiet_hours, &config.campaign.time_zone)
         .map_err(|e| Failure::User(e.to_string()))?;
     let begins = args.from.unwrap_or_else(|| SystemClock::new().now().timestamp()).as_nanosecond();
     // No run begins before it is allowed.
     let allowed = config.authorisation.as_ref().map(|a| a.valid_from.as_nanosecond());
     let begins_ns = i64::try_from(begins.max(allowed.unwrap_or(begins))).unwrap_or(0);
-    let wanted = |r: &&Route| args.route.is_empty() || args.route.contains(&r.name);
-    Ok(config
-        .routes
-        .iter()
-        .filter(wanted)
-        .map(|route| of_route(config, route, args, claim, (&quiet, begins_ns)))
-        .collect())
+    let of_one = |targets: &[Target<'_>]| {
+        let claims = Claim::all(args, targets);
+        let (route, _) = targets.first()?;
+        Some(of_route(config, route, args, &claims, (&quiet, begins_ns)))
+    };
+    Ok(meant.chunk_by(|(a, _), (b, _)| a.name == b.name).filter_map(of_one).collect())
 }
 
 fn of_route(
     config: &Config,
     route: &Route,
     args: &Args,
-    claim: &Claim,
+    claims: &[Claim],
     (quiet, begins_ns): (&QuietPlan, i64),
 ) -> RouteOutlook {
     let limits = Limits {
@@ -151,13 +152,20 @@ fn of_route(
         begins_ns,
     };
     let period = Period::new(route, config.campaign.window, args);
-    let lines: Vec<Line> = (claim.misses.first..=claim.misses.last)
-        .filter_map(|m| {
-            let n = canaries_needed(claim.quantile, claim.confidence, m)?;
-            Some(line(&limits, (period.as_ref(), args), m, n))
-        })
-        .collect();
-    let next = lines.last().map_or(claim.misses.first, |line| line.m + 1);
+    let mut lines = Vec::new();
+    let mut beyond_m = None;
+    for claim in claims {
+        for m in claim.misses.first..=claim.misses.last {
+            match canaries_needed(claim.quantile, claim.confidence, m) {
+                Some(n) => lines.push(line(&limits, (period.as_ref(), args), claim, (m, n))),
+                // What needs more misses needs more canaries.
+                None => {
+                    beyond_m = Some(beyond_m.map_or(m, |known: u64| known.min(m)));
+                    break;
+                }
+            }
+        }
+    }
     let warnings = warnings(&limits, (period.as_ref(), args), lines.first());
     RouteOutlook {
         route: route.name.clone(),
@@ -165,21 +173,33 @@ fn of_route(
         window_ns: nanos(config.campaign.window),
         rule_period: period,
         lines,
-        beyond_m: (next <= claim.misses.last).then_some(next),
+        beyond_m,
         warnings,
     }
 }
 
-fn line(limits: &Limits<'_>, (period, args): (Option<&Period>, &Args), m: u64, n: u64) -> Line {
-    let found: Option<Outlook> = outlook(limits, n);
+fn line(
+    limits: &Limits<'_>,
+    (period, args): (Option<&Period>, &Args),
+    claim: &Claim,
+    (m, n): (u64, u64),
+) -> Line {
+    let (walked, shortest) = (outlook(limits, n), shortest(limits, n));
+    let unreached = (walked.as_ref().err().copied(), shortest.err());
+    let walked_through = nanos(limits.demand.window).saturating_mul(u64::from(MOST_RUNS));
+    let found: Option<Outlook> = walked.ok();
     let instants = |found: &Outlook| found.instants_ns.clone();
     let at = found.as_ref().map(instants);
     Line {
+        quantile: claim.quantile,
+        confidence: claim.confidence,
         m,
         n,
+        takes_more_than_ns: (unreached.0 == Some(Unreached::Later)).then_some(walked_through),
+        unreached,
         runs: found.as_ref().map(|o| o.runs),
         takes_ns: found.as_ref().map(|o| nanos(o.takes)),
-        shortest_ns: shortest(limits, n).map(nanos),
+        shortest_ns: shortest.ok().map(nanos),
         withheld_quiet: found.as_ref().map_or(0, |o| o.quiet),
         withheld_crowded: found.as_ref().map_or(0, |o| o.crowded),
         rule_runs: period.and_then(|p| at.as_ref().map(|at| distinct_runs(at, p.ns))),
@@ -195,8 +215,8 @@ fn warnings(
 ) -> Vec<String> {
     let mut warnings = Vec::new();
     let Some(line) = line else { return warnings };
-    if line.runs.is_none() {
-        warnings.push(unreached(limits, line.n));
+    if let Some(why) = line.unreached.0 {
+        warnings.push(unreached(limits, line, why));
     }
     if let (Some(runs), Some(period)) = (line.rule_runs, period)
         && runs < line.n
@@ -238,18 +258,31 @@ fn warnings(
     warnings
 }
 
-/// Why n canaries never leave.
-fn unreached(limits: &Limits<'_>, n: u64) -> String {
+/// Why nobody says when the n-th canary has left.
+fn unreached(limits: &Limits<'_>, line: &Line, why: Unreached) -> String {
+    let n = line.n;
+    let later = || {
+        format!(
+            "{n} canaries take more than {MOST_RUNS} runs of {}, and no more are walked through; raise \
+             `count`, or claim less",
+            duration(nanos(limits.demand.window))
+        )
+    };
     let unbounded = Limits { authorised: Authorised::new(None), ..limits.clone() };
-    match (limits.authorised.ends(), outlook(&unbounded, n)) {
-        (Some(ends), Some(found)) => {
-            let leaving = found.instants_ns.iter().filter(|at| !limits.authorised.is_over(**at));
-            format!(
-                "the authorisation ends at {ends}: {} of {n} canaries leave until then; have it \
-                 prolonged, or raise `count` and the caps",
-                leaving.count()
-            )
-        }
+    match (why, limits.authorised.ends()) {
+        (Unreached::Authorisation, Some(ends)) => match outlook(&unbounded, n) {
+            Ok(found) => {
+                let leaving =
+                    found.instants_ns.iter().filter(|at| !limits.authorised.is_over(**at));
+                format!(
+                    "the authorisation ends at {ends}: {} of {n} canaries leave until then; have it \
+                     prolonged, or raise `count` and the caps",
+                    leaving.count()
+                )
+            }
+            Err(_) => format!("the authorisation ends at {ends}, before so many canaries leave"),
+        },
+        (Unreached::Later, _) => later(),
         _ => "the caps, distances and quiet hours never let so many canaries out".to_owned(),
     }
 }
@@ -284,18 +317,14 @@ pub(super) fn text(route: &RouteOutlook) -> String {
         "\n   m        n     runs  takes          at the caps alone   withheld (quiet, crowded)   rule \
          runs\n",
     );
-    for line in &route.lines {
-        let time = |ns: Option<u64>| ns.map_or("never".to_owned(), duration);
-        out.push_str(&format!(
-            "{:>4} {:>8} {:>8}  {:<14} {:<19} {:<27} {}\n",
-            line.m,
-            line.n,
-            line.runs.map_or("-".to_owned(), |runs| runs.to_string()),
-            time(line.takes_ns),
-            time(line.shortest_ns),
-            format!("{}, {}", line.withheld_quiet, line.withheld_crowded),
-            line.rule_runs.map_or("-".to_owned(), |runs| runs.to_string()),
-        ));
+    let claims = |a: &Line, b: &Line| (a.quantile, a.confidence) == (b.quantile, b.confidence);
+    let tables: Vec<&[Line]> = route.lines.chunk_by(claims).collect();
+    for table in &tables {
+        if let (Some(line), true) = (table.first(), tables.len() > 1) {
+            let (share, confidence) = (percent(line.quantile), percent(line.confidence));
+            out.push_str(&format!("  {share} with {confidence} confidence:\n"));
+        }
+        table.iter().for_each(|line| out.push_str(&row(line)));
     }
     if let Some(m) = route.beyond_m {
         out.push_str(&format!("{m:>4}   {}\n", super::BEYOND));
@@ -304,6 +333,28 @@ pub(super) fn text(route: &RouteOutlook) -> String {
         out.push_str(&format!("  warning: {}\n", safe(warning)));
     }
     out
+}
+
+fn row(line: &Line) -> String {
+    let never = |why: Option<Unreached>, later: String| match why {
+        Some(Unreached::Later) => format!("over {later}"),
+        _ => "never".to_owned(),
+    };
+    let (walked, shortest) = line.unreached;
+    // Where nothing ever leaves, the search for the shortest time only gives up.
+    let shortest = if walked == Some(Unreached::Never) { walked } else { shortest };
+    let more_than = line.takes_more_than_ns.map_or_else(String::new, duration);
+    let or_never = |ns: Option<u64>, why, later| ns.map_or_else(|| never(why, later), duration);
+    format!(
+        "{:>4} {:>8} {:>8}  {:<14} {:<19} {:<27} {}\n",
+        line.m,
+        line.n,
+        line.runs.map_or("-".to_owned(), |runs| runs.to_string()),
+        or_never(line.takes_ns, walked, more_than),
+        or_never(line.shortest_ns, shortest, "10 years".to_owned()),
+        format!("{}, {}", line.withheld_quiet, line.withheld_crowded),
+        line.rule_runs.map_or("-".to_owned(), |runs| runs.to_string()),
+    )
 }
 
 #[cfg(test)]

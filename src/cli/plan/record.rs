@@ -8,14 +8,14 @@ use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::KeyRing;
 use serde::Serialize;
 
-use super::{Args, nanos};
+use super::{Args, Claim, Target, nanos};
 use crate::config::Config;
 use crate::config::checked::{Expectation, Route};
 use crate::dispatch::outcome::Fold;
 use crate::exit::Failure;
 use crate::ledger::{Batch, ClaimRow, Ledger, Opening, Reader, Row};
-use crate::report::words::duration;
-use crate::stats::planning::canaries_needed;
+use crate::report::words::{duration, percent};
+use crate::stats::planning::{MOST, canaries_needed};
 
 /// How long the writer may take to close.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,10 +34,13 @@ pub(super) struct Recorded {
 }
 
 /// Writes one row for each expectation that is meant.
-pub(super) fn record(config: &Config, target: &str, args: &Args) -> Result<Vec<Recorded>, Failure> {
-    let targets = targets(config, target)?;
+pub(super) fn record(
+    config: &Config,
+    meant: &[Target<'_>],
+    args: &Args,
+) -> Result<Vec<Recorded>, Failure> {
     let mut claims = Vec::new();
-    for (route, expectation) in targets {
+    for (route, expectation) in meant {
         claims.push(claim(config, route, expectation, args)?);
     }
     refuse_begun(config, &claims)?;
@@ -45,21 +48,31 @@ pub(super) fn record(config: &Config, target: &str, args: &Args) -> Result<Vec<R
     Ok(claims)
 }
 
-/// `ROUTE`, `ROUTE/EXPECTATION`, or everything.
-fn targets<'a>(
-    config: &'a Config,
-    target: &str,
-) -> Result<Vec<(&'a Route, &'a Expectation)>, Failure> {
-    let all = config.routes.iter().flat_map(|r| r.expectations.iter().map(move |e| (r, e)));
-    let meant: Vec<_> = all
+/// The expectations that the plan is about: of the selected routes, and with --record of `ROUTE` or
+/// `ROUTE/EXPECTATION` alone.
+pub(super) fn targets<'a>(config: &'a Config, args: &Args) -> Result<Vec<Target<'a>>, Failure> {
+    for name in &args.route {
+        if !config.routes.iter().any(|r| r.name == *name) {
+            return Err(Failure::User(format!(
+                "there is no route {name:?}; `dwell check` lists them"
+            )));
+        }
+    }
+    let target = args.record.as_deref().unwrap_or_default();
+    let meant: Vec<Target<'_>> = config
+        .routes
+        .iter()
+        .filter(|r| args.route.is_empty() || args.route.contains(&r.name))
+        .flat_map(|r| r.expectations.iter().map(move |e| (r, e)))
         .filter(|(r, e)| {
             target.is_empty() || r.name == target || format!("{}/{}", r.name, e.name) == target
         })
         .collect();
     if meant.is_empty() {
         return Err(Failure::User(format!(
-            "there is no expectation {target:?} in {}; write ROUTE or ROUTE/EXPECTATION",
-            config.path.display()
+            "there is no expectation {target:?} in {}{}; write ROUTE or ROUTE/EXPECTATION",
+            config.path.display(),
+            if args.route.is_empty() { "" } else { " on the routes given" }
         )));
     }
     Ok(meant)
@@ -81,20 +94,27 @@ fn claim(
         )));
     }
     let objective = &expectation.objective;
-    let of_objective = if objective.share < 1.0 { objective.share } else { 0.95 };
-    let quantile = args.quantile.unwrap_or(of_objective);
-    let confidence = args.confidence.or(objective.confidence).unwrap_or(0.95);
-    let m = match args.misses {
-        None => 0,
-        Some(range) if range.first == range.last => range.first,
-        Some(_) => {
-            return Err(Failure::User(
-                "--record fixes one number of misses: write --misses 1, not a range".to_owned(),
-            ));
-        }
-    };
+    let Claim { quantile, confidence, misses } = Claim::of(args, Some(objective));
+    if let Some(least) = objective.confidence
+        && (confidence < least || quantile < objective.share)
+    {
+        return Err(Failure::User(format!(
+            "{whose}: {} with {} confidence is weaker than its objective, {} with {}, and no report would \
+             judge it; leave out --quantile and --confidence, or change the objective",
+            percent(quantile),
+            percent(confidence),
+            percent(objective.share),
+            percent(least)
+        )));
+    }
+    if misses.first != misses.last {
+        return Err(Failure::User(
+            "--record fixes one number of misses: write --misses 1, not a range".to_owned(),
+        ));
+    }
+    let m = misses.first;
     let n = canaries_needed(quantile, confidence, m).ok_or_else(|| {
-        Failure::User(format!("{whose}: no number of canaries carries that claim"))
+        Failure::User(format!("{whose}: no number of canaries up to {MOST} carries that claim"))
     })?;
     Ok(Recorded {
         campaign: config.campaign.name.clone(),

@@ -38,7 +38,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     super::ledger::must_be_recorded(&config.ledger)?;
     let catalogue = Catalogue::load(&config.recipe_folders)
         .map_err(|error| Failure::User(error.to_string()))?;
-    let as_of = args.as_of.map(|at| i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX));
+    let as_of = args.as_of.map(super::report::cut_ns).transpose()?;
     let reader = Reader::open(&config.ledger)?;
     let fold = story::fold(&reader, canary, as_of)?;
     let sources =

@@ -46,7 +46,7 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         }
     };
     super::ledger::must_be_recorded(&ledger)?;
-    let as_of_ns = args.as_of.map(|t| t.as_nanosecond() as i64);
+    let as_of_ns = args.as_of.map(cut_ns).transpose()?;
     let (assessment, heads) = assess(&ledger, as_of_ns, args.campaign.as_deref())?;
     let beside = Beside { heads, keys: keys.as_ref() };
     let model = ReportModel::build(&assessment, &beside);
@@ -65,6 +65,16 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
         }
     }
     Ok(model.exit())
+}
+
+/// A stated cut as the ledger's stamps have it, wall nanoseconds.
+pub(crate) fn cut_ns(as_of: jiff::Timestamp) -> Result<i64, Failure> {
+    i64::try_from(as_of.as_nanosecond()).map_err(|_| {
+        Failure::User(format!(
+            "--as-of {as_of} lies beyond every stamp of a ledger, which reach from 1677 to April 2262; \
+             leave it out to look at the last row"
+        ))
+    })
 }
 
 /// Columns of the terminal; 100 where stdout is none.

@@ -37,6 +37,7 @@ mod tests;
 pub use coverage::{BlindSpan, Coverage};
 pub use fold::Fold;
 pub use lean::Name;
+pub(super) use sight::patience_ns;
 
 pub use crate::ledger::AxisNs;
 

@@ -46,7 +46,7 @@ pub(super) fn is_caught_up(plan: Option<&WatcherPlan>, interval: Interval) -> bo
 }
 
 /// How long after its last look, or after the deadline, a watcher's next one is waited for.
-pub(super) fn patience_ns(plan: Option<&WatcherPlan>) -> i64 {
+pub(in crate::dispatch) fn patience_ns(plan: Option<&WatcherPlan>) -> i64 {
     let of = |w: &WatcherPlan| {
         w.patience_ns.unwrap_or_else(|| w.resolution_ns.saturating_add(w.resolution_ns / 2))
     };

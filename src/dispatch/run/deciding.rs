@@ -2,10 +2,11 @@
 
 use std::time::Instant;
 
-use super::{Run, Status, TICK};
-use crate::dispatch::outcome::{Assessment, RouteView};
+use super::{PlannedCanary, Run, Status, TICK};
+use crate::dispatch::outcome::{Assessment, RouteView, patience_ns};
 use crate::dispatch::watching::Watching;
 use crate::exit::Failure;
+use crate::ledger::{ExpectationPlan, RoutePlan};
 
 impl Run<'_> {
     pub(super) fn assessment(&self, run: u32) -> Option<Assessment> {
@@ -26,18 +27,7 @@ impl Run<'_> {
             ..Status::default()
         };
         let Some(assessment) = self.assessment(self.parts.row.run) else { return status };
-        let mut latest = assessment.cut;
-        if let Some(last) = self.parts.planned.last() {
-            latest = latest.max(self.fold.place(&self.due(last)));
-        }
-        let longest = self
-            .parts
-            .row
-            .routes
-            .iter()
-            .flat_map(|r| &r.expectations)
-            .map(|e| if self.parts.until_horizon { e.horizon_ns } else { e.deadline_ns });
-        status.decided_by_ns = latest.saturating_add_unsigned(longest.max().unwrap_or(0));
+        status.decided_by_ns = self.decided_by(&assessment);
         status.pending = assessment.pending();
         for route in &assessment.routes {
             status.withdrawn += route.withdrawn_total();
@@ -49,6 +39,43 @@ impl Run<'_> {
             }
         }
         status
+    }
+
+    /// The latest instant by which the run can still be undecided, on the axis: the last deadline (or
+    /// horizon, where that is awaited) of what was injected and of what is still to come, and then as long
+    /// as the look that decides is waited for. It moves only with what is injected, not with the clock.
+    fn decided_by(&self, assessment: &Assessment) -> i64 {
+        let awaited = |plan: &RoutePlan| {
+            let wait = |e: &ExpectationPlan| match self.parts.until_horizon {
+                true => e.horizon_ns,
+                false => e.deadline_ns,
+            };
+            plan.expectations.iter().map(wait).max().unwrap_or(0)
+        };
+        let injected = assessment.routes.iter().filter_map(|route| {
+            let last = route.canaries.iter().map(|c| c.submitted).max()?;
+            Some(last.saturating_add_unsigned(awaited(&route.plan)))
+        });
+        let planned = match self.orders.stop.is_ordered() {
+            true => &[],
+            false => self.parts.planned.as_slice(),
+        };
+        let due = |planned: &PlannedCanary| self.fold.place(&self.due(planned));
+        let ahead = planned.get(planned.partition_point(|p| due(p) <= assessment.cut)..);
+        let ahead = ahead.unwrap_or_default().iter().filter_map(|planned| {
+            let plan = self.parts.row.routes.get(planned.route as usize)?;
+            Some(due(planned).saturating_add_unsigned(awaited(plan)))
+        });
+        let last = injected.chain(ahead).max();
+        last.map_or(assessment.cut, |last| last.saturating_add(self.patience_ns()))
+    }
+
+    /// For how long the look that decides is waited for, at most: by the slowest watcher that is asked.
+    fn patience_ns(&self) -> i64 {
+        let row = &self.parts.row;
+        let asked = row.routes.iter().flat_map(|r| &r.expectations).flat_map(|e| &e.watchers);
+        let plan = |name: &String| row.watchers.iter().find(|w| w.name == *name);
+        asked.map(|name| patience_ns(plan(name))).max().unwrap_or(0)
     }
 
     pub(super) fn wait_decided(&mut self, watching: &mut Watching) -> Result<(), Failure> {

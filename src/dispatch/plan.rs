@@ -149,7 +149,27 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
     let chosen = selected.iter().copied();
     let foretold = Foretold::new(config, chosen, sources.catalogue, sources.fold);
     let row = run_row(sources, request, now, seed, &quiet, plans, recipes);
+    if !request.probe {
+        continues(&row, sources.fold)?;
+    }
     Ok(Plan { row, planned, routes, injectors, quiet, foretold })
+}
+
+/// A campaign is a series under one configuration: a run of which a route means something else than it
+/// did is none of it. Probes are single answers, asked again after each change, and go on.
+fn continues(row: &RunStarted, fold: &Fold) -> Result<(), Failure> {
+    for route in &row.routes {
+        if let Some((run, differences)) = fold.meant_otherwise(&row.campaign, route) {
+            return Err(Failure::User(format!(
+                "route {}: it is not what run {run} of campaign {:?} measured: {}; give the campaign \
+                 another name, so that no number mixes the two",
+                route.name,
+                row.campaign,
+                differences.join(", ")
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn select<'a>(config: &'a Config, request: &Request) -> Result<Vec<&'a Route>, Failure> {

@@ -57,12 +57,12 @@ impl ReportModel {
         ReportModel {
             format: FORMAT.to_owned(),
             campaign: assessment.campaign.clone(),
-            cut: rfc3339(assessment.cut),
+            cut: instant(assessment.cut),
             verdict,
             met,
             expectations: number,
             total: total::of(&routes),
-            notes: notes::of_all(&routes),
+            notes: [apart(assessment), notes::of_all(&routes)].concat(),
             misses: misses.listed,
             misses_total: misses.total,
             miss_kinds: misses.kinds,
@@ -90,10 +90,35 @@ impl ReportModel {
     }
 }
 
+/// Says which routes have several lines because runs meant different things by them.
+fn apart(assessment: &Assessment) -> Vec<String> {
+    let names: BTreeSet<&str> = assessment
+        .routes
+        .iter()
+        .filter(|view| view.is_apart())
+        .map(|view| view.plan.name.as_str())
+        .collect();
+    let note = |name: &str| {
+        format!(
+            "What route {name} sends or expects was changed between runs of this campaign: its runs \
+             are kept apart, and no number mixes them."
+        )
+    };
+    names.into_iter().map(note).collect()
+}
+
 /// Wall nanoseconds as RFC 3339 in UTC, to the millisecond.
 pub(super) fn rfc3339(wall_ns: i64) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
         .map(|t| format!("{t:.3}"))
+        .unwrap_or_else(|_| "beyond the calendar".to_owned())
+}
+
+/// The same to the nanosecond: a cut, which gives the same report when it is asked for again. To the
+/// millisecond it would lie before the last rows.
+pub(super) fn instant(wall_ns: i64) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
+        .map(|t| format!("{t:.9}"))
         .unwrap_or_else(|_| "beyond the calendar".to_owned())
 }
 
@@ -107,7 +132,8 @@ fn route(view: &RouteView, assessment: &Assessment) -> RouteReport {
         view.canaries.iter().filter(|c| test(c)).count() as u64
     };
     RouteReport {
-        name: view.plan.name.clone(),
+        name: view.label(),
+        runs: view.runs.clone(),
         recipe: view.plan.recipe.clone(),
         attack: view.plan.attack.clone(),
         enters_at: view.plan.enters_at.clone(),
@@ -157,7 +183,7 @@ fn histograms(assessment: &Assessment) -> HistogramLog {
     let mut entries = Vec::new();
     for view in &assessment.routes {
         for (stage, histogram) in by_stage(view) {
-            entries.extend(entry(format!("{}/{}", view.plan.name, stage.name()), &histogram));
+            entries.extend(entry(format!("{}/{}", view.label(), stage.name()), &histogram));
         }
     }
     entries.extend(entry("lateness".to_owned(), &late(assessment)));
@@ -412,9 +438,7 @@ fn evidence(assessment: &Assessment, beside: &Beside<'_>) -> Evidence {
             .routes
             .iter()
             .filter(|r| r.canaries.is_empty())
-            .flat_map(|r| {
-                r.plan.expectations.iter().map(|e| format!("{} / {}", r.plan.name, e.name))
-            })
+            .flat_map(|r| r.plan.expectations.iter().map(|e| format!("{} / {}", r.label(), e.name)))
             .collect(),
         verifies: assessment.verifies.clone(),
     }

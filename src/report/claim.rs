@@ -13,8 +13,8 @@
 //! A run that is stopped keeps its n: whoever stops while it looks good has not sent what the claim
 //! is about, and it stays undecided. So it does after a kill switch and a crash.
 //!
-//! A campaign that grew by further runs, or a record after the fact, fixes nothing: the claim is
-//! refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
+//! A campaign that grew by further runs, a route of which these meant different things, or a record after
+//! the fact, fixes nothing: the claim is refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
 //!
 //! Each claim is carried only at its worse end: undecided canaries count as misses, and those whose
 //! delivery is proven must carry it alone. And it must be carried by batches ([`super::batches`]), each
@@ -77,7 +77,7 @@ pub(super) fn judge(
     let recorded = view.claims.iter().rfind(|c| c.row.expectation == plan.name && c.beforehand);
     let afterwards = view.claims.iter().rfind(|c| c.row.expectation == plan.name);
     let terms = match (recorded.or(afterwards), plan.confidence) {
-        (Some(claim), _) => of_record(claim, plan),
+        (Some(claim), _) => of_record(claim, view, plan),
         (None, Some(confidence)) => of_run(view, plan, confidence),
         (None, None) => return None,
     };
@@ -105,7 +105,7 @@ fn unsent(view: &RouteView, n: u64) -> Unsent {
     Unsent { number, words: format!(", stopped at {sent} of {n} planned ({reasons})") }
 }
 
-fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
+fn of_record(claim: &FixedClaim, view: &RouteView, plan: &ExpectationPlan) -> Terms {
     let row = &claim.row;
     let refused = if !claim.beforehand {
         Some("recorded after the campaign's first canary".to_owned())
@@ -115,6 +115,8 @@ fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
             duration(row.within_ns),
             duration(plan.deadline_ns)
         ))
+    } else if view.is_apart() {
+        Some("what is expected of the route was changed between its runs".to_owned())
     } else if plan.confidence.is_some_and(|c| row.confidence < c || row.quantile < plan.share) {
         Some("what was fixed is weaker than the objective".to_owned())
     } else {
@@ -134,7 +136,7 @@ fn of_record(claim: &FixedClaim, plan: &ExpectationPlan) -> Terms {
 fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64) -> Terms {
     let scheduled = view.withdrawn.iter().filter(|w| is_beforehand(&w.reason));
     let n = view.planned.saturating_sub(scheduled.map(|w| u64::from(w.slots)).sum());
-    let more = match view.runs {
+    let more = match view.runs_in_all {
         0 | 1 => None,
         runs => Some(format!(
             "n and m were not fixed before its {runs} runs; fix them with `dwell plan --record`"

@@ -33,7 +33,8 @@ impl Misses {
 pub(super) fn of(assessment: &Assessment) -> Misses {
     let mut misses = Misses::default();
     let mut known = HashMap::new();
-    for route in &assessment.routes {
+    for (at_route, route) in assessment.routes.iter().enumerate() {
+        let label = route.label();
         for canary in &route.canaries {
             for verdict in &canary.verdicts {
                 if matches!(verdict.outcome, Outcome::Detected | Outcome::Pending) {
@@ -41,7 +42,7 @@ pub(super) fn of(assessment: &Assessment) -> Misses {
                 }
                 misses.total += 1;
                 let kind = (
-                    route.plan.name.as_str(),
+                    at_route,
                     verdict.expectation,
                     verdict.outcome,
                     canary.last_stage,
@@ -53,7 +54,7 @@ pub(super) fn of(assessment: &Assessment) -> Misses {
                     misses.of_other_kinds += 1;
                     continue;
                 }
-                let miss = || miss(route, canary, verdict);
+                let miss = || miss(route, &label, canary, verdict);
                 if listed {
                     misses.listed.push(miss());
                 }
@@ -71,10 +72,11 @@ pub(super) fn of(assessment: &Assessment) -> Misses {
     misses
 }
 
-fn miss(route: &RouteView, canary: &CanaryView, verdict: &Verdict) -> MissReport {
+fn miss(route: &RouteView, label: &str, canary: &CanaryView, verdict: &Verdict) -> MissReport {
+    let expectation = route.plan.expectations.get(verdict.expectation);
     MissReport {
-        route: route.plan.name.clone(),
-        expectation: route.plan.expectations[verdict.expectation].name.clone(),
+        route: label.to_owned(),
+        expectation: expectation.map(|e| e.name.clone()).unwrap_or_default(),
         canary: canary.id.to_string(),
         outcome: verdict.outcome.name().to_owned(),
         last_stage: canary.last_stage.name().to_owned(),

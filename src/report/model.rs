@@ -28,7 +28,8 @@ pub struct ReportModel {
     pub format: String,
     /// The campaign's name.
     pub campaign: String,
-    /// The instant at which the report looks, RFC 3339.
+    /// The instant at which the report looks, RFC 3339 to the nanosecond: `--as-of` with it gives this
+    /// report again.
     pub cut: String,
     /// The verdict in words, most important sentence first.
     pub verdict: Vec<String>,
@@ -118,8 +119,11 @@ pub struct HistogramLog {
 /// One route.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RouteReport {
-    /// Its name.
+    /// Its name; with the runs where runs of the campaign meant different things by it, which are kept
+    /// apart.
     pub name: String,
+    /// The runs whose canaries these are.
+    pub runs: Vec<u32>,
     /// Its recipe.
     pub recipe: String,
     /// ATT&CK technique ids.

@@ -9,6 +9,7 @@ use super::build::{Beside, reason, rfc3339};
 use super::model::CanaryRow;
 use super::tabular;
 use crate::dispatch::outcome::{Assessment, CanaryView, RouteView, Verdict};
+use crate::ledger::ExpectationPlan;
 
 /// Writes the CSV of an assessment, row by row.
 ///
@@ -32,28 +33,38 @@ pub(super) fn each(
     take: &mut dyn FnMut(CanaryRow) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     for route in &assessment.routes {
+        let whose = Whose { campaign: &assessment.campaign, label: &route.label(), route };
         for canary in &route.canaries {
             for verdict in &canary.verdicts {
-                take(row(&assessment.campaign, beside, route, canary, verdict))?;
+                let Some(expectation) = route.plan.expectations.get(verdict.expectation) else {
+                    continue;
+                };
+                take(row(&whose, beside, canary, (expectation, verdict)))?;
             }
         }
     }
     Ok(())
 }
 
+/// What the rows of one view share.
+struct Whose<'a> {
+    campaign: &'a str,
+    label: &'a str,
+    route: &'a RouteView,
+}
+
 fn row(
-    campaign: &str,
+    whose: &Whose<'_>,
     beside: &Beside<'_>,
-    route: &RouteView,
     canary: &CanaryView,
-    verdict: &Verdict,
+    (expectation, verdict): (&ExpectationPlan, &Verdict),
 ) -> CanaryRow {
     let seconds = |ns: u64| ns as f64 / 1e9;
-    let expectation = &route.plan.expectations[verdict.expectation];
+    let route = whose.route;
     CanaryRow {
-        campaign: campaign.to_owned(),
+        campaign: whose.campaign.to_owned(),
         run: canary.run,
-        route: route.plan.name.clone(),
+        route: whose.label.to_owned(),
         recipe: route.plan.recipe.clone(),
         token: beside
             .keys

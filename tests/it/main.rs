@@ -4,6 +4,7 @@
 
 mod broken;
 mod calibrate;
+mod changed;
 mod compare;
 mod configs;
 mod demo;

@@ -8,6 +8,7 @@ mod late;
 mod leftovers;
 mod outage;
 mod own;
+mod series;
 mod starts;
 mod stops;
 

@@ -10,9 +10,8 @@ use dwell_injectors::token::TokenId;
 use super::coverage::{BlindSpan, Coverage};
 use super::known::Known;
 use super::lean::{Canaries, Few, Name, Names};
-use super::{
-    Assessment, AxisNs, CanaryView, FixedClaim, RouteView, WithdrawnView, decide, replays,
-};
+use super::views::{self, Places};
+use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, decide, replays};
 use crate::ledger::{
     Axis, ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan,
     Row, RunStarted, SightingRow, Stage, Standing, StrayClass, Withdrawn,
@@ -262,6 +261,19 @@ impl Fold {
         !self.planned_on(route, |run| run.campaign == campaign).is_empty()
     }
 
+    /// What the latest of a campaign's runs that injected anything on a route meant otherwise by it, in
+    /// words, and that run's number; `None` where it meant the same or there is no such run. May hold
+    /// foreign text.
+    pub fn meant_otherwise(&self, campaign: &str, plan: &RoutePlan) -> Option<(u32, Vec<String>)> {
+        let planned = self.planned_on(&plan.name, |run| run.campaign == campaign);
+        let left = self.canaries.values().filter(|c| !c.withdrawn);
+        let used = left.map(|c| (c.run, c.route)).filter(|at| planned.contains(at));
+        let (run, route) = used.max()?;
+        let row = self.runs.iter().find(|r| r.run == run)?;
+        let found = views::differences(row.routes.get(route as usize)?, plan);
+        (!found.is_empty()).then_some((run, found))
+    }
+
     /// Canaries that a campaign's runs have injected on a route so far.
     pub fn injected_under(&self, campaign: &str, route: &str) -> usize {
         let planned = self.planned_on(route, |run| run.campaign == campaign);
@@ -354,8 +366,7 @@ impl Fold {
     /// The same at a later cut: what is decided if nothing more is written until then.
     pub fn assess_at(&self, campaign: Option<&str>, cut: AxisNs) -> Option<Assessment> {
         let (name, runs) = self.runs_of(campaign)?;
-        let mut routes = self.empty_routes(&runs);
-        let places = Places::new(&runs, &routes);
+        let (mut routes, places) = self.empty_routes(&runs);
         for canary in self.canaries.values() {
             self.place_canary(&places, &mut routes, canary, cut);
         }
@@ -368,8 +379,7 @@ impl Fold {
         let (name, runs) = self.runs_of(campaign)?;
         let strays = self.all_strays();
         let cut = self.cut();
-        let mut routes = self.empty_routes(&runs);
-        let places = Places::new(&runs, &routes);
+        let (mut routes, places) = self.empty_routes(&runs);
         for canary in std::mem::take(&mut self.canaries).into_values() {
             self.place_canary(&places, &mut routes, &canary, cut);
         }
@@ -381,17 +391,12 @@ impl Fold {
     pub fn outstanding_at(&self, now: AxisNs) -> Vec<(String, String, u64, AxisNs)> {
         let mut found: BTreeMap<(&str, &str), (u64, AxisNs)> = BTreeMap::new();
         let by_number: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
-        let mut latest: HashMap<(&str, &str), &RoutePlan> = HashMap::new();
-        for run in &self.runs {
-            latest.extend(run.routes.iter().map(|r| ((run.campaign.as_str(), r.name.as_str()), r)));
-        }
-        for canary in self.canaries.values().filter(|c| !c.withdrawn) {
+        for canary in self.canaries.values().filter(|c| self.had_left(c, now)) {
             let Some(run) = by_number.get(&canary.run) else { continue };
             let Some(plan) = run.routes.get(canary.route as usize) else { continue };
-            let key = (run.campaign.as_str(), plan.name.as_str());
-            let Some(horizons) = latest.get(&key) else { continue };
             let view = self.view(canary, run, plan, now);
-            if let Some(until) = view.open_until(&horizons.expectations, now) {
+            if let Some(until) = view.open_until(&plan.expectations, now) {
+                let key = (run.campaign.as_str(), plan.name.as_str());
                 let entry = found.entry(key).or_insert((0, until));
                 *entry = (entry.0 + 1, entry.1.max(until));
             }
@@ -484,92 +489,45 @@ impl Fold {
         self.claims.iter().filter(about).cloned().collect()
     }
 
-    fn empty_routes(&self, runs: &[RunStarted]) -> Vec<RouteView> {
-        let mut routes: Vec<RouteView> = Vec::new();
-        for run in runs {
-            for (index, plan) in run.routes.iter().enumerate() {
-                let at = match routes.iter().position(|r| r.plan.name == plan.name) {
-                    Some(at) => at,
-                    None => {
-                        routes.push(RouteView {
-                            plan: plan.clone(),
-                            planned: 0,
-                            runs: 0,
-                            claims: self.claims_on(&run.campaign, &plan.name),
-                            withdrawn: Vec::new(),
-                            canaries: Vec::new(),
-                        });
-                        routes.len() - 1
-                    }
-                };
-                let route = &mut routes[at];
-                route.plan = plan.clone();
-                route.planned += u64::from(plan.planned);
-                route.runs += 1;
-                let of_route =
-                    self.withdrawn.iter().filter(|w| w.run == run.run && w.route as usize == index);
-                route.withdrawn.extend(of_route.map(|w| WithdrawnView {
-                    run: w.run,
-                    slot_from: w.slot_from,
-                    slots: w.slots,
-                    reason: w.reason.clone(),
-                }));
-            }
+    fn empty_routes<'a>(&self, runs: &'a [RunStarted]) -> (Vec<RouteView>, Places<'a>) {
+        let left = self.canaries.values().filter(|c| !c.withdrawn);
+        let facts = views::Facts {
+            withdrawn: &self.withdrawn,
+            injected: left.map(|c| (c.run, c.route)).collect(),
+        };
+        let (mut routes, places) = views::group(runs, &facts);
+        for (route, run) in routes.iter_mut().filter_map(|r| Some((r, runs.first()?))) {
+            route.claims = self.claims_on(&run.campaign, &route.plan.name);
         }
-        routes
+        (routes, places)
+    }
+
+    /// False where it was withdrawn, and where its instant lies ahead of the cut. An intent is written
+    /// ahead of its instant, so that its row cannot tell what a cut had already seen.
+    fn had_left(&self, canary: &Canary, cut: AxisNs) -> bool {
+        let ahead = canary.handed.is_empty() && self.standing.axis().of(&canary.intended) > cut;
+        !canary.withdrawn && !ahead
     }
 
     fn place_canary(
         &self,
-        places: &Places,
+        places: &Places<'_>,
         routes: &mut [RouteView],
         canary: &Canary,
         cut: AxisNs,
     ) {
-        // An intent is written ahead of its instant, so rows cannot tell which ones a stated cut had
-        // already seen: those that it had not reached are left out.
-        let ahead = self.as_of.is_some_and(|as_of| {
-            canary.handed.is_empty() && self.standing.axis().of(&canary.intended) > as_of
-        });
-        if canary.withdrawn || ahead {
+        if !self.had_left(canary, cut) {
             return;
         }
-        let Some((run, route)) = places.of(canary) else { return };
-        let Some(plan) = run.routes.get(canary.route as usize) else { return };
-        if let Some(route) = routes.get_mut(route) {
-            route.canaries.push(self.view(canary, run, plan, cut));
+        let Some((run, plan, place)) = places.of(canary.run, canary.route) else { return };
+        if let Some(route) = routes.get_mut(place.view) {
+            let mut view = self.view(canary, run, plan, cut);
+            place.arrange(&mut view);
+            route.canaries.push(view);
         }
     }
 
-    fn view(
-        &self,
-        canary: &Canary,
-        run: &RunStarted,
-        plan: &crate::ledger::RoutePlan,
-        cut: AxisNs,
-    ) -> CanaryView {
+    fn view(&self, canary: &Canary, run: &RunStarted, plan: &RoutePlan, cut: AxisNs) -> CanaryView {
         decide::view(&decide::Case { fold: self, canary, run, plan, cut })
-    }
-}
-
-/// Where the canaries of a campaign's runs belong.
-struct Places<'a> {
-    runs: HashMap<u32, (&'a RunStarted, Vec<usize>)>,
-}
-
-impl<'a> Places<'a> {
-    fn new(runs: &'a [RunStarted], routes: &[RouteView]) -> Places<'a> {
-        let by_name: HashMap<&str, usize> =
-            routes.iter().enumerate().map(|(i, r)| (r.plan.name.as_str(), i)).collect();
-        let place = |run: &'a RunStarted| {
-            let of = |name: &str| by_name.get(name).copied().unwrap_or(usize::MAX);
-            (run.run, (run, run.routes.iter().map(|r| of(&r.name)).collect()))
-        };
-        Places { runs: runs.iter().map(place).collect() }
-    }
-
-    fn of(&self, canary: &Canary) -> Option<(&'a RunStarted, usize)> {
-        let (run, routes) = self.runs.get(&canary.run)?;
-        Some((run, *routes.get(canary.route as usize)?))
     }
 }

@@ -9,6 +9,8 @@
 //! - Every canary with an intent, unless withdrawn, has exactly one [`Outcome`] per expectation.
 //! - planned = withdrawn + not yet due + injected; injected = detected + late + missed +
 //!   undelivered + indeterminate + pending.
+//! - Each canary is judged by the plan of its own run, and numbers are made of canaries for which the
+//!   plan meant the same: [`RouteView`].
 //! - Blind is not missed: a miss needs every required watcher to be proven, to have covered the time
 //!   from submission to the deadline without a break, and to have begun a look after the deadline.
 //! - A time to detect is an interval `[lower, upper]` in nanoseconds; the upper end is what our own
@@ -33,6 +35,7 @@ mod replays;
 mod sight;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use coverage::{BlindSpan, Coverage};
 pub use fold::Fold;
@@ -172,7 +175,7 @@ pub enum Dated {
 /// The verdict on one canary and one expectation.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Verdict {
-    /// Which expectation of the route.
+    /// Which expectation: its index in the plan of the view that holds the canary.
     pub expectation: usize,
     /// How it ended.
     pub outcome: Outcome,
@@ -249,7 +252,7 @@ pub struct CanaryView {
     pub last_stage: Stage,
     /// First time at each stage by a sighting that counts there, in stage order.
     pub stages: Vec<StageTime>,
-    /// One per expectation of the route, in order.
+    /// One per expectation, in the order of the plan of the view that holds the canary.
     pub verdicts: Vec<Verdict>,
     /// Its times span a reboot: they rest on the wall clock.
     pub across_reboot: bool,
@@ -301,15 +304,18 @@ pub struct FixedClaim {
     pub beforehand: bool,
 }
 
-/// One route of the campaign, over all its runs.
+/// One route of the campaign, over all its runs that meant the same by it. Where they did not, a route
+/// has several views, and no canary is in two: what a meaning is stands at the head of `views.rs`.
 #[derive(Clone, Debug, Serialize)]
 pub struct RouteView {
-    /// The route as the latest run planned it.
+    /// The route as the latest of these runs planned it.
     pub plan: RoutePlan,
-    /// Canaries planned over all runs.
+    /// Canaries planned over these runs.
     pub planned: u64,
-    /// Number of runs that planned it.
-    pub runs: u32,
+    /// These runs, in order.
+    pub runs: Vec<u32>,
+    /// Number of runs that planned the route, whatever they meant by it.
+    pub runs_in_all: u32,
     /// Claims that were fixed for its expectations, in order.
     pub claims: Vec<FixedClaim>,
     /// Canaries never handed over.
@@ -319,6 +325,24 @@ pub struct RouteView {
 }
 
 impl RouteView {
+    /// True where other runs of the campaign meant something else by this route.
+    pub fn is_apart(&self) -> bool {
+        (self.runs.len() as u32) < self.runs_in_all
+    }
+
+    /// The route's name, with the runs where it has several views: no two views share a label.
+    pub fn label(&self) -> String {
+        match self.is_apart() {
+            true => format!("{} ({})", self.plan.name, self.runs_in_words()),
+            false => self.plan.name.clone(),
+        }
+    }
+
+    /// `run 3`, `runs 1 to 4, 6`.
+    pub fn runs_in_words(&self) -> String {
+        views::in_words(&self.runs)
+    }
+
     /// Number of canaries never handed over.
     pub fn withdrawn_total(&self) -> u64 {
         self.withdrawn.iter().map(|w| u64::from(w.slots)).sum()

@@ -1,6 +1,7 @@
 //! The table of legal moves, row by row, and the conservation law over random histories.
 
 mod dated;
+mod plans;
 mod sight;
 
 use std::collections::BTreeMap;

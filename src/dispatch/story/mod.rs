@@ -26,8 +26,12 @@ use dwell_injectors::catalogue::Catalogue;
 use dwell_injectors::token::{Carrier, KeyRing, TokenId};
 use serde::Serialize;
 
-use super::outcome::{Assessment, AxisNs, CanaryView, Delivery, Fold, StageTime, Verdict};
-use crate::ledger::{EventResult, LedgerError, Reader, Stage, StrayClass};
+use super::outcome::{
+    Assessment, AxisNs, CanaryView, Delivery, Fold, RouteView, StageTime, Verdict,
+};
+use crate::ledger::{
+    EventResult, ExpectationPlan, LedgerError, Reader, RoutePlan, Stage, StrayClass,
+};
 use crate::report;
 
 /// What a story is told from.
@@ -176,7 +180,8 @@ pub fn fold(
 pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, LedgerError> {
     let Some(origin) = Origin::find(sources.reader, canary)? else { return Ok(None) };
     let assessment = sources.fold.assess(Some(&origin.run.campaign));
-    let view = assessment.as_ref().and_then(|whole| view_of(whole, canary));
+    let found = assessment.as_ref().and_then(|whole| view_of(whole, canary));
+    let view = found.map(|(_, view)| view);
     let last_stage = view.map(|view| view.last_stage);
     let indexed = (last_stage == Some(Stage::Ingested))
         .then(|| indexed::look(&origin, sources.catalogue, sources.keys));
@@ -199,7 +204,9 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
         seen: seen(&origin),
         stages: view.map(|view| view.stages.clone()).unwrap_or_default(),
         last_stage,
-        outcomes: view.map(|view| decided(view, &origin)).unwrap_or_default(),
+        outcomes: found
+            .map(|(route, view)| decided(view, &route.plan, &origin.plan))
+            .unwrap_or_default(),
         cut: wall(sources.fold.cut()),
         verified: origin
             .verified
@@ -214,8 +221,10 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
     Ok(Some(story))
 }
 
-fn view_of(assessment: &Assessment, canary: TokenId) -> Option<&CanaryView> {
-    assessment.routes.iter().flat_map(|route| &route.canaries).find(|view| view.id == canary)
+fn view_of(assessment: &Assessment, canary: TokenId) -> Option<(&RouteView, &CanaryView)> {
+    let find = |route: &'_ RouteView| route.canaries.iter().position(|view| view.id == canary);
+    let (route, at) = assessment.routes.iter().find_map(|route| Some((route, find(route)?)))?;
+    Some((route, route.canaries.get(at)?))
 }
 
 fn wall(ns: i64) -> String {
@@ -259,20 +268,23 @@ fn seen(origin: &Origin) -> Vec<Seen> {
     all
 }
 
-fn decided(view: &CanaryView, origin: &Origin) -> Vec<Decided> {
-    let told = |verdict: &Verdict| {
-        let plan = origin.plan.expectations.get(verdict.expectation)?;
+/// In the order of the canary's own run, found by name in the view that holds it: which other runs share
+/// that view is no part of its story.
+fn decided(view: &CanaryView, route: &RoutePlan, own: &RoutePlan) -> Vec<Decided> {
+    let told = |(index, plan): (usize, &ExpectationPlan)| {
+        let at = route.expectations.iter().position(|e| e.name == plan.name)?;
+        let verdict = Verdict { expectation: index, ..view.verdicts.get(at)?.clone() };
         Some(Decided {
             expectation: plan.name.clone(),
             stage: plan.stage,
             rules: plan.rules.clone(),
             deadline_ns: plan.deadline_ns,
             horizon_ns: plan.horizon_ns,
-            verdict: verdict.clone(),
-            why: report::reason(verdict),
+            why: report::reason(&verdict),
+            verdict,
         })
     };
-    view.verdicts.iter().filter_map(told).collect()
+    own.expectations.iter().enumerate().filter_map(told).collect()
 }
 
 /// Copies of what was sent are counted by watcher and kept with no canary.

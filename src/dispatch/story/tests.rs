@@ -234,6 +234,7 @@ proptest! {
                     let story = tell(&sources, canary(serial)).unwrap();
                     let view = fold.assess(story.as_ref().map(|s| s.campaign.as_str()));
                     let view = view.as_ref().and_then(|whole| view_of(whole, canary(serial)));
+                    let view = view.map(|(_, view)| view);
                     serde_json::to_string_pretty(&(&story, view)).unwrap()
                 };
                 let alone = fold(&reader, canary(serial), as_of).unwrap();

@@ -1,5 +1,7 @@
 //! From two assessments to a comparison.
 
+use std::collections::BTreeMap;
+
 use super::differently;
 use super::effects::{Sureness, effects, polls};
 use super::measured::{Plan, times};
@@ -7,7 +9,7 @@ use super::model::{Comparison, Drawn, Effect, Numbers, Pair, SideReport, Test};
 use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::report::blocks::{self, Length};
-use crate::report::build::rfc3339;
+use crate::report::build::instant;
 use crate::report::model::{HONEST_LIMIT, Method, Share};
 use crate::report::sample::{Fit, Sample, edges, polled_apart};
 use crate::report::schedule;
@@ -48,6 +50,8 @@ pub struct Margins {
 
 /// One expectation of one route with its canaries.
 pub(super) struct Series<'a> {
+    /// The route's name; with its runs where some of the side's canaries mean something else by it.
+    pub name: String,
     pub route: &'a RouteView,
     pub plan: &'a ExpectationPlan,
     pub decided: Vec<(&'a CanaryView, &'a Verdict)>,
@@ -71,10 +75,20 @@ impl Series<'_> {
     }
 }
 
-/// Every expectation of a side.
+/// Every expectation of a side. Of a route of which the campaign's runs meant different things, those
+/// views that hold canaries of this side; they are paired by name alone where one is left.
 pub(super) fn series(assessment: &Assessment) -> Vec<Series<'_>> {
     let mut all = Vec::new();
-    for route in &assessment.routes {
+    let used = |route: &&RouteView| !route.is_apart() || !route.canaries.is_empty();
+    let mut views: BTreeMap<&str, u32> = BTreeMap::new();
+    for route in assessment.routes.iter().filter(used) {
+        *views.entry(&route.plan.name).or_insert(0) += 1;
+    }
+    for route in assessment.routes.iter().filter(used) {
+        let name = match views.get(route.plan.name.as_str()) {
+            Some(2..) => route.label(),
+            _ => route.plan.name.clone(),
+        };
         for (index, plan) in route.plan.expectations.iter().enumerate() {
             let decided: Vec<(&CanaryView, &Verdict)> =
                 route.canaries.iter().filter_map(|c| Some((c, c.verdicts.get(index)?))).collect();
@@ -83,7 +97,8 @@ pub(super) fn series(assessment: &Assessment) -> Vec<Series<'_>> {
             let cut = assessment.cut;
             let found = schedule::find(&decided, plan, &assessment.watchers);
             let block = blocks::length(plan, &assessment.watchers, found.as_ref());
-            all.push(Series { route, plan, decided, sample, fit, cut, block });
+            let name = name.clone();
+            all.push(Series { name, route, plan, decided, sample, fit, cut, block });
         }
     }
     all
@@ -92,7 +107,7 @@ pub(super) fn series(assessment: &Assessment) -> Vec<Series<'_>> {
 /// Compares two sides.
 pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
     let (left, right) = (series(&a.assessment), series(&b.assessment));
-    let key = |s: &Series<'_>| (s.route.plan.name.clone(), s.plan.name.clone());
+    let key = |s: &Series<'_>| (s.name.clone(), s.plan.name.clone());
     let both: Vec<(&Series<'_>, &Series<'_>)> = left
         .iter()
         .filter_map(|one| Some((one, right.iter().find(|s| key(s) == key(one))?)))
@@ -110,7 +125,7 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
     let unpaired = |side: &[Series<'_>], other: &[Series<'_>], name: &str| {
         side.iter()
             .filter(|s| !other.iter().any(|o| key(o) == key(s)))
-            .map(|s| format!("{} / {} (only in {name})", s.route.plan.name, s.plan.name))
+            .map(|s| format!("{} / {} (only in {name})", s.name, s.plan.name))
             .collect::<Vec<_>>()
     };
     let latest = latest(&both);
@@ -124,10 +139,7 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
         confidence: margins.confidence,
         overall: logrank(&strata, Weight::LogRank).map(test),
         overall_upper_ends: latest.iter().any(|(a, b)| a.sample.polled() || b.sample.polled()),
-        overall_of: latest
-            .iter()
-            .map(|(s, _)| format!("{} / {}", s.route.plan.name, s.plan.name))
-            .collect(),
+        overall_of: latest.iter().map(|(s, _)| format!("{} / {}", s.name, s.plan.name)).collect(),
         unpaired: [unpaired(&left, &right, "A"), unpaired(&right, &left, "B")].concat(),
         routes,
         warnings,
@@ -144,7 +156,7 @@ fn latest<'s, 'a>(
 ) -> Vec<(&'s Series<'a>, &'s Series<'a>)> {
     let mut strata: Vec<(&Series<'_>, &Series<'_>)> = Vec::new();
     for (one, other) in both {
-        match strata.iter_mut().find(|(s, _)| s.route.plan.name == one.route.plan.name) {
+        match strata.iter_mut().find(|(s, _)| s.name == one.name) {
             Some(known) if one.plan.stage > known.0.plan.stage => *known = (one, other),
             Some(_) => {}
             None => strata.push((one, other)),
@@ -167,7 +179,7 @@ fn side(side: &Side) -> SideReport {
     SideReport {
         label: side.label.clone(),
         campaign: a.campaign.clone(),
-        cut: rfc3339(a.cut),
+        cut: instant(a.cut),
         runs: a.runs.iter().map(|r| r.run).collect(),
         canaries: a.routes.iter().map(|r| r.canaries.len() as u64).sum(),
         note: side.note.clone(),
@@ -198,7 +210,7 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
     let effects = effects((a, b), &both, (until, apart.is_some()), sure);
     let found = effects.as_ref().ok();
     Pair {
-        route: a.route.plan.name.clone(),
+        route: a.name.clone(),
         expectation: a.plan.name.clone(),
         stage: a.plan.stage.name().to_owned(),
         mean_until_ns: until,

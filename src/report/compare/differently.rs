@@ -39,7 +39,7 @@ pub(super) fn of_routes(
     b: &Series<'_>,
     sides: (&Assessment, &Assessment),
 ) -> Vec<String> {
-    let whose = format!("{} / {}", a.route.plan.name, a.plan.name);
+    let whose = format!("{} / {}", a.name, a.plan.name);
     let mut warnings = Vec::new();
     let mut differ = |what: &str, a: String, b: String| {
         if a != b {
@@ -77,7 +77,7 @@ pub(super) fn of_polls(series: &Series<'_>, apart: (u64, u64)) -> String {
     format!(
         "{} / {}: {}: the log-rank test takes upper ends and may see the polling and not the SIEM, so it \
          decides nothing there; the interval of the ratio does",
-        series.route.plan.name,
+        series.name,
         series.plan.name,
         polls(apart)
     )

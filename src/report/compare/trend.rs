@@ -18,7 +18,7 @@ use super::model::Times;
 use super::text::mean;
 use crate::exit::Exit;
 use crate::report::blocks::Length;
-use crate::report::build::rfc3339;
+use crate::report::build::{instant, rfc3339};
 use crate::report::expectation::CONFIDENCE;
 use crate::report::model::{HONEST_LIMIT, Method, Share};
 use crate::report::sample::{Fit, Sample, polled_apart};
@@ -136,7 +136,7 @@ pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
     Trend {
         format: "dwell-trend/1".to_owned(),
         label: side.label.clone(),
-        cut: rfc3339(side.assessment.cut),
+        cut: instant(side.assessment.cut),
         routes,
         limit: HONEST_LIMIT.to_owned(),
     }
@@ -169,7 +169,7 @@ fn of_route(side: &Side, whole: &Series<'_>, every: Every, block_ns: u64) -> Tre
         ((old.0, new.0), apart)
     });
     TrendRoute {
-        route: whole.route.plan.name.clone(),
+        route: whole.name.clone(),
         expectation: whole.plan.name.clone(),
         method: whole.fit.method,
         upper_ends: sample.polled(),

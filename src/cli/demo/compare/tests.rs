@@ -156,7 +156,8 @@ fn route_of(name: &str, outcomes: &[(Outcome, Stage)]) -> RouteView {
     RouteView {
         plan,
         planned: outcomes.len() as u64,
-        runs: 1,
+        runs: vec![1],
+        runs_in_all: 1,
         claims: Vec::new(),
         withdrawn: Vec::new(),
         canaries,

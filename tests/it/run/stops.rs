@@ -1,5 +1,9 @@
 //! What ends injection before the plan does: the kill switch, a signal, a window without room.
 
+use std::sync::Mutex;
+
+use dwell_injectors::stamp::{Clock, SystemClock};
+
 use super::*;
 
 #[test]
@@ -85,35 +89,76 @@ fn the_first_signal_stops_injecting_and_the_second_leaves() {
     assert_eq!(site.dwell(&["ledger", "verify"]).status.code(), Some(0));
 }
 
-/// A target that takes an event and says nothing for as long as it is allowed to.
-#[test]
-fn the_second_signal_waits_for_no_target() {
+/// A search server that takes each event at once and answers after a while: where it is, and when (wall
+/// nanoseconds) each event came.
+fn slow_target(answers_after: Duration) -> (std::net::SocketAddr, Arc<Mutex<Vec<i64>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let taken = Arc::new(AtomicBool::new(false));
+    let taken = Arc::new(Mutex::new(Vec::new()));
     let took = Arc::clone(&taken);
+    let close = "connection: close\r\ncontent-type: application/json\r\ncontent-length";
+    let answer = move |mut stream: std::net::TcpStream| {
+        let mut request = [0; 8192];
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
+        let n = stream.read(&mut request).unwrap_or(0);
+        if !request[..n].starts_with(b"POST") {
+            let _ = write!(stream, "HTTP/1.1 404 Not Found\r\n{close}: 0\r\n\r\n");
+            return;
+        }
+        took.lock().unwrap().push(SystemClock::new().now().wall_ns);
+        std::thread::sleep(answers_after);
+        let body = r#"{"took":1,"errors":false,"items":[{"create":{"_id":"1","status":201}}]}"#;
+        let _ = write!(stream, "HTTP/1.1 200 OK\r\n{close}: {}\r\n\r\n{body}", body.len());
+    };
     std::thread::spawn(move || {
-        let mut held = Vec::new();
-        for mut stream in listener.incoming().flatten() {
-            let mut request = [0; 8192];
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(2)));
-            let n = stream.read(&mut request).unwrap_or(0);
-            if request[..n].starts_with(b"POST") {
-                took.store(true, Ordering::SeqCst);
-                held.push(stream);
-            } else {
-                let head = "HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-length: 0";
-                let _ = write!(stream, "{head}\r\n\r\n");
-            }
+        for stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            std::thread::spawn(move || answer(stream));
         }
     });
-    let more = "deliver_timeout = \"60s\"";
-    let site = Site::new(&Setup { count: 20, window: "20s", more, ..Setup::default() });
+    (address, taken)
+}
+
+/// Injects JSON events into a search server instead of lines into a file.
+fn into_search(site: &Site, address: std::net::SocketAddr) {
     let bulk = format!("type = \"http-bulk\"\nurl = \"http://{address}\"\nindex = \"logs\"");
     site.edit("type = \"file\"\npath = \"auth.log\"", &bulk);
     site.edit("fake-login/sshd-failed-password", "fake-login/okta-session-failure");
+}
+
+/// What waits behind a slow target leaves later than it was planned, and not after the end.
+#[test]
+fn what_is_late_does_not_leave_after_the_authorisation_has_ended() {
+    let (address, taken) = slow_target(Duration::from_secs(4));
+    let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
+    into_search(&site, address);
+    let now = SystemClock::new().now();
+    let ends = now.plus_ns(4_000_000_000);
+    let allowed = format!(
+        "[authorisation]\napproved_by = \"a\"\nreference = \"r\"\ncontact = \"c\"\n\
+         valid_from = \"{}\"\nvalid_until = \"{}\"\n[campaign]",
+        now.plus_ns(-60_000_000_000).timestamp(),
+        ends.timestamp()
+    );
+    site.edit("[campaign]", &allowed);
+    let run = site.dwell(&["run"]);
+    let model = site.outcomes().1;
+    let withdrawn = model["routes"][0]["withdrawn"]["outside the authorisation"].as_u64();
+    let taken = taken.lock().unwrap().clone();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(taken.iter().all(|at| *at <= ends.wall_ns), "{taken:?}, {}: {said}", ends.wall_ns);
+    assert_eq!(withdrawn, Some(4 - taken.len() as u64), "{said}");
+}
+
+/// A target that takes an event and says nothing for as long as it is allowed to.
+#[test]
+fn the_second_signal_waits_for_no_target() {
+    let (address, taken) = slow_target(Duration::from_secs(50));
+    let more = "deliver_timeout = \"60s\"";
+    let site = Site::new(&Setup { count: 20, window: "20s", more, ..Setup::default() });
+    into_search(&site, address);
     let mut child = site.start(&["run"]);
-    wait_until("an event in hand", || taken.load(Ordering::SeqCst));
+    wait_until("an event in hand", || !taken.lock().unwrap().is_empty());
     signal(&child, "-TERM");
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
     let mut said = String::new();

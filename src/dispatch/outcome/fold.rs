@@ -321,6 +321,11 @@ impl Fold {
         self.proven.contains(&(watcher.to_owned(), config_digest.to_owned()))
     }
 
+    /// True for what lies at or before the cut.
+    pub fn holds(&self, stamp: &Stamp) -> bool {
+        self.axis().of(stamp) <= self.cut()
+    }
+
     /// True where the wall clock was noticed to step between two instants.
     pub(super) fn stepped_between(&self, from: AxisNs, to: AxisNs) -> bool {
         self.clock_steps.iter().any(|(at, _)| (from..=to).contains(at))

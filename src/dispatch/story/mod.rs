@@ -27,7 +27,7 @@ use dwell_injectors::token::{Carrier, KeyRing, TokenId};
 use serde::Serialize;
 
 use super::outcome::{
-    Assessment, AxisNs, CanaryView, Delivery, Fold, RouteView, StageTime, Verdict,
+    Assessment, AxisNs, CanaryView, Delivery, Fold, Outcome, RouteView, StageTime, Verdict,
 };
 use crate::ledger::{
     EventResult, ExpectationPlan, LedgerError, Reader, RoutePlan, Stage, StrayClass,
@@ -178,7 +178,8 @@ pub fn fold(
 
 /// Tells a canary's story; `None` when the ledger does not hold it.
 pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, LedgerError> {
-    let Some(origin) = Origin::find(sources.reader, canary)? else { return Ok(None) };
+    let Some(mut origin) = Origin::find(sources.reader, canary)? else { return Ok(None) };
+    origin.cut(|stamp| sources.fold.holds(stamp));
     let assessment = sources.fold.assess(Some(&origin.run.campaign));
     let found = assessment.as_ref().and_then(|whole| view_of(whole, canary));
     let view = found.map(|(_, view)| view);
@@ -197,7 +198,7 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
         target: origin.plan.target.clone(),
         slot: origin.intent.slot,
         intended: origin.intent.intended.timestamp().to_string(),
-        withdrawn: origin.withdrawn.clone(),
+        withdrawn: origin.withdrawn.as_ref().map(|(_, why)| why.clone()),
         events: origin.intent.digests.len(),
         sent: sent(&origin),
         delivery: view.map(|view| view.delivery),
@@ -314,10 +315,16 @@ fn conclusion(story: &Story, origin: &Origin) -> Vec<String> {
     }
     let mut words = Vec::new();
     match story.last_stage {
-        None | Some(Stage::Sent) => {
-            words.push("sent, and nothing proves that it arrived".to_owned())
-        }
-        Some(Stage::Delivered) => words.push(not_indexed(origin)),
+        None if story.sent.is_empty() => words.push("not handed over yet".to_owned()),
+        None | Some(Stage::Sent) => words.push(
+            match story.delivery {
+                Some(Delivery::Rejected) => "rejected for certain at hand-over: it entered nothing",
+                Some(Delivery::InFlight) => "handed over; what became of that is not known yet",
+                _ => "sent, and nothing proves that it arrived",
+            }
+            .to_owned(),
+        ),
+        Some(Stage::Delivered) => words.push(not_indexed(story, origin)),
         Some(stage) => words.push(format!("reached `{}`", stage.name())),
     }
     let archived = story.seen.iter().filter(|seen| seen.retrospective).count();
@@ -327,8 +334,19 @@ fn conclusion(story: &Story, origin: &Origin) -> Vec<String> {
     words
 }
 
-/// Delivered and seen nowhere: what that says depends on who would have seen it.
-fn not_indexed(origin: &Origin) -> String {
+/// Delivered and seen nowhere: what that says depends on who would have seen it, and whether they could.
+fn not_indexed(story: &Story, origin: &Origin) -> String {
+    let searched = story.outcomes.iter().find(|decided| decided.stage == Stage::Ingested);
+    let of = |outcome| {
+        let so = |decided: &&Decided| decided.verdict.outcome == outcome;
+        searched.or(story.outcomes.first()).filter(so)
+    };
+    if of(Outcome::Pending).is_some() {
+        return "delivered, and nothing more is decided yet".to_owned();
+    }
+    if let Some(open) = of(Outcome::Indeterminate) {
+        return format!("delivered; how far it came nobody can say: {}", open.why);
+    }
     let eyes: Vec<&str> = origin
         .run
         .watchers

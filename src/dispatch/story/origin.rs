@@ -29,8 +29,8 @@ pub struct Origin {
     pub receipts: Vec<ReceiptRow>,
     /// Its sightings, in commit order.
     pub sightings: Vec<SightingRow>,
-    /// Why it never left, if it did not.
-    pub withdrawn: Option<String>,
+    /// When it was decided that it does not leave, and why, if so.
+    pub withdrawn: Option<(Stamp, String)>,
     /// When somebody asked about it, and what was answered.
     pub verified: Vec<(Stamp, String)>,
     /// The bodies of its events as rendered, by index; one that was not kept is not here.
@@ -50,7 +50,7 @@ impl Origin {
                 Row::Intent(row) => intent = Some(row),
                 Row::Receipt(row) => receipts.push(row),
                 Row::Sighting(row) => sightings.push(row),
-                Row::Withdrawn(row) => withdrawn = Some(row.reason),
+                Row::Withdrawn(row) => withdrawn = Some((row.at, row.reason)),
                 Row::Verify(row) => verified.push((row.at, row.answer)),
                 _ => {}
             }
@@ -68,6 +68,14 @@ impl Origin {
         }
         let found = Origin { intent, run, plan, receipts, sightings, withdrawn, verified, bodies };
         Ok(Some(found))
+    }
+
+    /// Forgets what lies beyond a cut.
+    pub fn cut(&mut self, holds: impl Fn(&Stamp) -> bool) {
+        self.receipts.retain(|receipt| holds(&receipt.submitted_at));
+        self.sightings.retain(|sighting| holds(&sighting.observed));
+        self.verified.retain(|(at, _)| holds(at));
+        self.withdrawn = self.withdrawn.take().filter(|(at, _)| holds(at));
     }
 
     /// Submission of its first event; the planned instant while no receipt is there.

@@ -134,9 +134,35 @@ fn where_it_stopped_before_the_index_depends_on_who_looked() {
     let lab = Lab::new();
     lab.run(&[SSHD], 40);
     let words = conclusion(&lab).join("\n");
+    assert!(words.contains("how far it came nobody can say"), "no watcher is proven: {words}");
+    lab.looked();
+    let words = conclusion(&lab).join("\n");
     assert!(words.contains("never seen searchable by index"), "{words}");
     lab.withdrawn(0);
     assert_eq!(conclusion(&lab), ["never handed over: crash"]);
+}
+
+#[test]
+fn nothing_is_concluded_before_it_is_decided_nor_told_from_beyond_a_cut() {
+    let lab = Lab::new();
+    lab.run(&[SSHD], 10);
+    assert_eq!(conclusion(&lab), ["delivered, and nothing more is decided yet"]);
+    lab.sighted(0, Stage::Ingested, "doc-1", "{}");
+    lab.sighted(0, Stage::Detected, "alert-1", "hostile");
+    let now = SystemClock::new().now();
+    let before = now.plus_ns(-15_000_000_000).timestamp().to_string();
+    let story = lab.json(&["explain", "1.0", "--as-of", &before]);
+    for part in ["sent", "seen", "outcomes"] {
+        assert_eq!(story[part], serde_json::json!([]), "{part}: {story}");
+    }
+    assert_eq!(story["conclusion"], serde_json::json!(["not handed over yet"]));
+    // Between its submission and its first sighting.
+    let between = now.plus_ns(-7_000_000_000).timestamp().to_string();
+    let story = lab.json(&["explain", "1.0", "--as-of", &between]);
+    assert_eq!(
+        (story["sent"].as_array().unwrap().len(), &story["seen"]),
+        (1, &serde_json::json!([]))
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@
 
 use statrs::function::factorial::ln_binomial;
 
-use super::proportion::wilson;
+use super::proportion::wilson_of;
 
 /// A difference of shares with its interval.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -24,12 +24,24 @@ pub struct Difference {
 
 /// `second - first`, each x of n. `None` where either has nobody.
 pub fn newcombe(first: (u64, u64), second: (u64, u64), confidence: f64) -> Option<Difference> {
+    newcombe_of(first, second, 1.0, confidence)
+}
+
+/// The same where so many subjects count as one ([`super::together`]): the shares stay, the interval is as
+/// wide as that of fewer subjects.
+pub fn newcombe_of(
+    first: (u64, u64),
+    second: (u64, u64),
+    together: f64,
+    confidence: f64,
+) -> Option<Difference> {
     if first.1 == 0 || second.1 == 0 || first.0 > first.1 || second.0 > second.1 {
         return None;
     }
     let share = |(x, n): (u64, u64)| x as f64 / n as f64;
     let (p, q) = (share(first), share(second));
-    let (a, b) = (wilson(first.0, first.1, confidence), wilson(second.0, second.1, confidence));
+    let wilson = |share: f64, n: u64| wilson_of(share, n as f64 / together.max(1.0), confidence);
+    let (a, b) = (wilson(p, first.1), wilson(q, second.1));
     let estimate = q - p;
     Some(Difference {
         estimate,
@@ -59,6 +71,15 @@ pub fn fisher(first: (u64, u64), second: (u64, u64)) -> f64 {
         }
     }
     if total > 0.0 { (extreme / total).min(1.0) } else { 1.0 }
+}
+
+/// As many subjects as count where so many count as one, at least one, with the nearest share.
+pub fn thinned((x, n): (u64, u64), together: f64) -> (u64, u64) {
+    if n == 0 || together <= 1.0 {
+        return (x, n);
+    }
+    let fewer = (n as f64 / together).round().max(1.0);
+    ((x as f64 / n as f64 * fewer).round() as u64, fewer as u64)
 }
 
 /// Adjusted p values in the order given: any below a level holds beside all the others.
@@ -92,6 +113,16 @@ mod tests {
             assert!((found.upper - upper).abs() < 6e-5, "{first:?} {second:?}: {found:?}");
         }
         assert_eq!(newcombe((0, 0), (1, 2), 0.95), None);
+    }
+
+    #[test]
+    fn subjects_that_come_together_are_fewer() {
+        let (first, second) = ((40, 200), (60, 200));
+        let alone = newcombe((10, 50), (15, 50), 0.95).unwrap();
+        assert_eq!(newcombe_of(first, second, 4.0, 0.95), Some(alone));
+        assert_eq!((thinned(first, 4.0), thinned(second, 4.0)), ((10, 50), (15, 50)));
+        assert_eq!((thinned(first, 1.0), thinned((0, 0), 9.0)), (first, (0, 0)));
+        assert_eq!(thinned((3, 3), 1e9), (1, 1));
     }
 
     #[test]

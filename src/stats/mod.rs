@@ -2,6 +2,7 @@
 //!
 //! - [`survival`]: Kaplan-Meier with bands, quantiles and restricted mean.
 //! - [`logrank`]: do groups differ? Weighted and stratified.
+//! - [`lag`]: is one sample behind the other anywhere in time?
 //! - [`competing`]: Aalen-Johansen, where ends compete.
 //! - [`ranks`]: distribution-free limits of a quantile.
 //! - [`proportion`]: shares with intervals.
@@ -11,6 +12,7 @@
 //! - [`phase`]: whether a rule runs on a schedule, and what that costs.
 //! - [`stages`]: where the time goes.
 //! - [`difference`]: two shares, and several tests at once.
+//! - [`together`]: how many canaries say as much as one, where misses come together.
 //! - [`change`]: when it became slower.
 //! - [`histogram`]: what the detected ones alone look like, per stage.
 //!
@@ -27,6 +29,7 @@ mod gold_tests;
 mod golden;
 pub mod histogram;
 pub mod intervals;
+pub mod lag;
 pub mod logrank;
 mod ordered;
 pub mod phase;
@@ -35,6 +38,7 @@ pub mod proportion;
 pub mod ranks;
 pub mod stages;
 pub mod survival;
+pub mod together;
 
 use statrs::distribution::{ContinuousCDF, Normal};
 

@@ -25,18 +25,23 @@ pub fn clopper_pearson(x: u64, n: u64, confidence: f64) -> ShareInterval {
 
 /// Two-sided Wilson score interval for `x` of `n`; the whole of `[0, 1]` for `n = 0`.
 pub fn wilson(x: u64, n: u64, confidence: f64) -> ShareInterval {
-    if n == 0 {
-        return ShareInterval { lower: 0.0, upper: 1.0 };
+    match n {
+        0 => ShareInterval { lower: 0.0, upper: 1.0 },
+        _ => wilson_of(x as f64 / n as f64, n as f64, confidence),
     }
-    let (z, share, n_f) = (z_two_sided(confidence), x as f64 / n as f64, n as f64);
+}
+
+/// The same of a share among so many, which need not be whole: as many as count. `n` above 0.
+pub fn wilson_of(share: f64, n_f: f64, confidence: f64) -> ShareInterval {
+    let z = z_two_sided(confidence);
     let squared = z * z;
     let middle = share + squared / (2.0 * n_f);
     let half = z * (share * (1.0 - share) / n_f + squared / (4.0 * n_f * n_f)).max(0.0).sqrt();
     let scale = 1.0 + squared / n_f;
     ShareInterval {
         // At the ends the difference is 0 or 1 but for rounding.
-        lower: if x == 0 { 0.0 } else { ((middle - half) / scale).max(0.0) },
-        upper: if x >= n { 1.0 } else { ((middle + half) / scale).min(1.0) },
+        lower: if share <= 0.0 { 0.0 } else { ((middle - half) / scale).max(0.0) },
+        upper: if share >= 1.0 { 1.0 } else { ((middle + half) / scale).min(1.0) },
     }
 }
 

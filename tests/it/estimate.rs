@@ -387,6 +387,23 @@ fn little_data_is_no_number_and_no_panic() {
     assert_eq!(answer["comparisons"], serde_json::json!([]));
     assert!(text(&censored, &[]).contains("not reached"));
     text("lower,upper\n5,\n", &[]);
+    // No certainty out of one row, nor out of none that was seen.
+    for (rows, why) in [
+        ("time,event\n3,1\n", "needs 4 more"),
+        ("lower,upper\n3,4\n", "needs 4 more"),
+        ("time,event\n5,0\n6,0\n7,0\n8,0\n9,0\n", "not without a detection"),
+        ("lower,upper\n5,\n6,\n7,\n8,\n9,\n", "not without a detection"),
+    ] {
+        let shown = text(rows, &["--tau", "5"]);
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains(why) && !shown.contains("(5 s to 5 s)"), "{shown}");
+        assert!(!shown.contains("(3 s to 3 s)"), "{shown}");
+        let group = json(rows, &["--tau", "5"])["groups"][0].clone();
+        let mean = [&group["restricted_mean"], &group["turnbull"]["restricted_mean"]];
+        assert!(mean.iter().any(|mean| mean["shown"] == false), "{group}");
+    }
+    let alike = text(&format!("time,event\n{}", "5,1\n".repeat(9)), &[]);
+    assert!(alike.contains("limits undefined") && !alike.contains("not reached to"), "{alike}");
     text("time,cause\n5,\n", &[]);
 }
 

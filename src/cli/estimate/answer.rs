@@ -111,6 +111,10 @@ pub(super) struct Mean {
     pub(super) lower: f64,
     pub(super) upper_ns: f64,
     pub(super) upper: f64,
+    /// False with too few rows for a median, and without any event: the mean would then be a certainty that
+    /// nobody has, and the text refuses it.
+    pub(super) shown: bool,
+    pub(super) needs_more: u64,
     /// False where everybody left was censored before tau: the curve is then held level.
     pub(super) followed_to_tau: bool,
 }
@@ -269,8 +273,15 @@ fn restricted_mean(
         lower: unit(lower),
         upper_ns: ns(upper),
         upper: unit(upper),
+        shown: carries_a_mean(curve.subjects(), curve.events()),
+        needs_more: needs_more(0.5, curve.subjects()),
         followed_to_tau,
     }
+}
+
+/// The rule of the report.
+pub(super) fn carries_a_mean(n: u64, events: u64) -> bool {
+    needs_more(0.5, n) == 0 && events > 0
 }
 
 fn endings_group(endings: &[Ending], data: &Data) -> Group {

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::answer::{QUANTILES, needs_more};
+use super::answer::{QUANTILES, carries_a_mean, needs_more};
 use super::data::Data;
 use super::ticks::Ticks;
 use crate::stats::bootstrap::{
@@ -75,6 +75,9 @@ pub(super) struct Means {
     pub(super) at_most_ns: f64,
     pub(super) at_most: f64,
     pub(super) limits: Option<Limits>,
+    /// False with too few rows for a median, and without any event: the text refuses it.
+    pub(super) shown: bool,
+    pub(super) needs_more: u64,
 }
 
 /// From a lower limit to an upper one; `null` is not reached.
@@ -115,7 +118,12 @@ pub(super) fn estimate(intervals: &[Interval], confidence: f64, data: &Data) -> 
         mass: *mass,
     };
     let cells = QUANTILES.iter().enumerate().map(|(at, p)| cell(&fit, *p, of(at), (n, ticks)));
-    let mean = |tau: u64| means(&fit, tau, of(QUANTILES.len()), ticks);
+    let seen = intervals.iter().filter(|i| i.upper_ns.is_some()).count() as u64;
+    let mean = |tau: u64| Means {
+        shown: carries_a_mean(n, seen),
+        needs_more: needs_more(0.5, n),
+        ..means(&fit, tau, of(QUANTILES.len()), ticks)
+    };
     let resamples = found.iter().flatten().map(|(low, _)| low.used).max();
     Polled {
         log_likelihood: fit.log_likelihood(),
@@ -160,6 +168,8 @@ fn means(fit: &Turnbull, tau: u64, limits: Option<Limits>, ticks: Ticks) -> Mean
         at_most_ns: ticks.part_ns(at_most),
         at_most: ticks.in_unit(at_most),
         limits,
+        shown: false,
+        needs_more: 0,
     }
 }
 

@@ -87,6 +87,9 @@ fn table(answer: &Answer, band: Band) -> Table {
 }
 
 fn mean(mean: &Mean) -> String {
+    if let Some(why) = no_mean(mean.shown, mean.needs_more) {
+        return why;
+    }
     let [at, low, high] = [mean.mean_ns, mean.lower_ns, mean.upper_ns].map(part);
     match mean.followed_to_tau {
         true => format!("{at} ({low} to {high})"),
@@ -94,7 +97,19 @@ fn mean(mean: &Mean) -> String {
     }
 }
 
+/// Why no mean is shown, if none is.
+fn no_mean(shown: bool, needs_more: u64) -> Option<String> {
+    match (shown, needs_more) {
+        (true, _) => None,
+        (false, 0) => Some("not without a detection".to_owned()),
+        (false, more) => Some(refused(more)),
+    }
+}
+
 fn means(means: &Means) -> String {
+    if let Some(why) = no_mean(means.shown, means.needs_more) {
+        return why;
+    }
     let [low, high] = [means.at_least_ns, means.at_most_ns].map(part);
     format!("between {low} and {high}{}", within(means.limits))
 }
@@ -127,6 +142,7 @@ fn quantile(quantile: &Quantile, band: Band) -> String {
     };
     match (quantile.estimate_ns, low, high) {
         (None, None, None) => end(None),
+        (Some(_), None, None) => format!("{} (limits undefined)", end(quantile.estimate_ns)),
         (estimate, low, high) => format!("{} ({} to {})", end(estimate), end(low), end(high)),
     }
 }

@@ -14,7 +14,7 @@ use super::model::*;
 use super::share::none_judged;
 use super::total::{self, OUTCOMES};
 use super::words::{duration, percent, stray_note};
-use crate::stats::survival::Reach;
+use crate::stats::survival::{Quantile, Reach};
 
 /// Misses listed by name; the rest is counted.
 const MISSES: usize = 12;
@@ -183,11 +183,19 @@ fn outcomes(model: &ReportModel) -> String {
 /// `1.2 s (0.9 s to 3 s)`, `not reached`, `needs 12 more`.
 pub(super) fn quantile(report: &QuantileReport) -> String {
     let Some(value) = report.value else { return format!("needs {} more", report.needs_more) };
+    reached(&value)
+}
+
+/// `1.2 s (0.9 s to 3 s)`, `not reached`. Where the curve falls to nothing in one step, as of times that are all
+/// alike, it has no band there, and both
+/// limits are undefined: that is no limit beyond what was followed.
+pub(super) fn reached(value: &Quantile) -> String {
     let end = |reach: Reach| reach.ns().map_or("not reached".to_owned(), duration);
-    if [value.estimate, value.lower, value.upper] == [Reach::NotReached; 3] {
-        return end(value.estimate);
+    match (value.estimate.ns(), value.lower.ns()) {
+        (None, None) => end(value.estimate),
+        (Some(_), None) => format!("{} (limits undefined)", end(value.estimate)),
+        _ => format!("{} ({} to {})", end(value.estimate), end(value.lower), end(value.upper)),
     }
-    format!("{} ({} to {})", end(value.estimate), end(value.lower), end(value.upper))
 }
 
 /// The median with its interval, marked where it is an upper bound: what every table shows.

@@ -114,7 +114,7 @@ fn ranges_ledgers_and_filters_choose_the_canaries() {
     assert_eq!(count("made.db#q2"), 200);
     assert_eq!(count("q1%run=1"), 200);
     assert_eq!(count("q1%config=c0ff"), 200);
-    assert_eq!(count("q1%rule=5710"), 200, "fired from the first to the last");
+    assert_eq!(count("q1%rule=5710"), 200, "from the first to the end");
     for wrong in ["absent", "q1%run=2", "q1@x..", "q1%colour=red", "absent.db#q1"] {
         let args = ["compare", "--ledger", "made.db", wrong, "q1"];
         assert_eq!(dwell(folder.path(), &args).status.code(), Some(2), "{wrong}");
@@ -124,6 +124,52 @@ fn ranges_ledgers_and_filters_choose_the_canaries() {
     {
         let args = [&["compare", "--ledger", "made.db"], wrong].concat();
         assert_eq!(dwell(folder.path(), &args).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_rule_that_falls_silent_keeps_its_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    let stretch = |k: u64, n, from: f64, missed| {
+        exponential(&mut Draw(k), n, (from * 600.0, 600.0), 60.0, missed)
+    };
+    // One route under two rules in turn; the second fires for 250 canaries and then no more.
+    let run = |rule: &str, canaries| Run {
+        rule: rule.into(),
+        ..Run::new("c", vec![Route::new("ssh", canaries)])
+    };
+    let silent = [stretch(2, 250, 310.0, 0.0), stretch(3, 150, 560.0, 1.1)].concat();
+    let runs = [run("v1", stretch(1, 300, 0.0, 0.0)), run("v2", silent)];
+    synthetic::write(&folder.path().join("made.db"), Vec::new(), &runs);
+    let (code, model) = compared(folder.path(), &["c%rule=v1", "c%rule=v2"]);
+    assert_eq!(model["a"]["canaries"], 300, "up to the first alert of v2");
+    assert_eq!(model["b"]["canaries"], 400, "with its silence");
+    assert!(model["a"]["note"].as_str().unwrap().contains("first alert of rule v2"));
+    assert_ne!(code, 0, "{}", model["routes"][0]["words"]);
+    let (_, model) = compared(folder.path(), &["c@..2026-01-02%rule=v1", "c%rule=v2"]);
+    assert_eq!(model["a"]["canaries"], 144, "both ends hold");
+}
+
+#[test]
+fn a_trend_of_too_few_does_not_say_that_nothing_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let runs: Vec<Run> = (0..6u32)
+        .map(|k| {
+            let mut draw = Draw(u64::from(k) + 11);
+            let mut canaries = exponential(&mut draw, 8, (0.0, 600.0), 60.0, 0.0);
+            canaries.extend(exponential(&mut draw, 8, (4_800.0, 600.0), 180.0, 0.0));
+            Run::new(&format!("c{k}"), vec![Route::new("ssh", canaries)])
+        })
+        .collect();
+    synthetic::write(&folder.path().join("made.db"), Vec::new(), &runs);
+    for k in 0..6 {
+        let (code, model) = compared(folder.path(), &[&format!("c{k}"), "--trend", "day"]);
+        let words = model["routes"][0]["words"].as_str().unwrap();
+        assert!(
+            code == 1 || code == 4,
+            "three times slower is not `did not become slower`: {words}"
+        );
+        assert!(code == 1 || words.starts_with("cannot tell (margin 1.25): no change"), "{words}");
     }
 }
 
@@ -200,7 +246,13 @@ fn a_trend_dates_the_change_or_says_what_it_could_not_have_seen() {
     assert!((since as f64 / day - 42.0).abs() <= 3.0, "{}", route["words"]);
     assert!(route["words"].as_str().unwrap().starts_with("slower since 2026-02-1"));
     assert!(route["points"].as_array().unwrap().len() >= 10);
-    let (code, model) = compared(folder.path(), &["calm", "--trend", "release"]);
+    // What 560 canaries could have shown is a factor of about 1.4.
+    let calm = |margin| {
+        let args = ["calm", "--trend", "release", "--margin-ratio", margin];
+        compared(folder.path(), &args)
+    };
+    assert_eq!(calm("1.25").0, 4, "a change beyond the margin could have been missed");
+    let (code, model) = calm("1.6");
     let words = model["routes"][0]["words"].as_str().unwrap();
     assert_eq!(code, 0, "{words}");
     assert!(

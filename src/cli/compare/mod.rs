@@ -9,26 +9,28 @@ use crate::config::{self, Span};
 use crate::exit::{Exit, Failure};
 use crate::report::Format;
 use crate::report::compare::{
-    Every, Margins, compare, render, render_trend, schema, trend, trend_schema,
+    Every, Margins, Sought, compare, render, render_trend, schema, trend, trend_schema,
 };
 use selection::Selection;
 
 pub(super) const AFTER: &str = "\
 A and B each name [LEDGER#][CAMPAIGN][@FROM..TO][%KEY=VALUE]: a campaign (default: the latest), times of
 submission (RFC 3339 or a date, UTC; either end may be left out), and runs by `run=3`, `config=DIGEST`,
-`recipe=DIGEST` (its first characters) or `rule=NAME` (runs that expect it, else the time in which it
-fired: misses in that time stay).
+`recipe=DIGEST` (its first characters) or `rule=NAME` (runs that expect it; else the time from its first
+alert to the first of the rule that followed it, or to the end: its silence stays).
 
 Each side has the estimate that its report has: coarsely polled times are Turnbull's, and leave ranges.
 The log-rank test takes upper ends of polled times. Where A and B were polled at clearly different
 intervals it may see the polling and not the SIEM; the interval of the ratio then decides alone.
 
 Exit codes:
-  0   B is no worse than A by more than the margins; with --trend: it did not become slower
+  0   B is no worse than A by more than the margins; with --trend: it did not become slower, and a change
+      beyond the margin would have been seen
   1   B is slower or misses more, by the intervals; with --trend: it became slower
   2   the input is wrong
   3   a ledger cannot be read
-  4   cannot tell: the intervals are too wide, or there is too little to look at
+  4   cannot tell: the intervals are too wide, there is too little to look at, or something of A is gone
+      from B; with --trend: a change beyond the margin could have been missed
 
 Example:
   dwell compare q2 q3 --margin-ratio 1.25 --margin-share 0.05
@@ -46,8 +48,9 @@ pub struct Args {
     /// Instead of B: A over time, with the strongest change and its date.
     #[arg(long, value_enum, conflicts_with = "b")]
     pub trend: Option<Every>,
-    /// Slower means: the ratio of medians is above this, by the lower end of its interval.
-    #[arg(long, default_value_t = 1.25, conflicts_with = "trend")]
+    /// Slower means: the ratio of medians is above this, by the lower end of its interval. With --trend: a
+    /// change by this factor must have been visible before anybody says that there was none.
+    #[arg(long, default_value_t = 1.25)]
     pub margin_ratio: f64,
     /// More missed means: the difference of shares not in time is above this, by its lower end.
     #[arg(long, default_value_t = 0.05, conflicts_with = "trend")]
@@ -91,7 +94,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let side = |text: &str| Selection::parse(text)?.side(&default);
     let block_ns = u64::try_from(args.block.0.as_nanos()).unwrap_or(u64::MAX);
     if let Some(every) = args.trend {
-        let model = trend(&side(args.a.as_deref().unwrap_or_default())?, every, block_ns);
+        let sought = Sought { block_ns, margin_ratio: args.margin_ratio };
+        let model = trend(&side(args.a.as_deref().unwrap_or_default())?, every, sought);
         put(&args, &render_trend(&model, format, width))?;
         return Ok(model.exit());
     }

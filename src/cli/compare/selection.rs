@@ -1,10 +1,10 @@
 //! `[LEDGER#][CAMPAIGN][@FROM..TO][%KEY=VALUE]`: which canaries are meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use crate::dispatch::outcome::{Assessment, Fold};
+use crate::dispatch::outcome::{Assessment, CanaryView, Fold, RouteView, Verdict};
 use crate::exit::Failure;
 use crate::ledger::{Reader, RunStarted};
 use crate::report::compare::Side;
@@ -122,12 +122,16 @@ impl Selection {
                 _ => expected(r),
             };
             if key == "rule" && !assessment.runs.iter().any(expected) {
-                // No run names it: the time in which it fired, with all that it missed then.
-                let seen = fired(assessment, value);
-                note = Some(format!("the time in which rule {value} fired, misses included"));
-                let (first, last) = seen.unwrap_or((i64::MAX, i64::MIN));
+                // No run names it: from its first alert on, with all that it missed.
+                let (first, next) = reign(assessment, value).unwrap_or((i64::MAX, None));
+                let until = next.as_ref().map_or("the end".to_owned(), |(_, rule)| {
+                    format!("the first alert of rule {rule}, which followed")
+                });
+                note = Some(format!(
+                    "from the first alert of rule {value} to {until}, misses included"
+                ));
                 from = from.max(Some(first));
-                to = Some(to.unwrap_or(i64::MAX).min(last.saturating_add(1)));
+                to = next.map(|(at, _)| at).into_iter().chain(to).min();
             } else {
                 assessment.runs.retain(wanted);
             }
@@ -147,17 +151,32 @@ impl Selection {
     }
 }
 
-/// Submission of the first and last canary that a rule caught.
-fn fired(assessment: &Assessment, rule: &str) -> Option<(i64, i64)> {
-    let times = || {
-        assessment
-            .routes
-            .iter()
-            .flat_map(|r| &r.canaries)
-            .filter(|c| c.verdicts.iter().any(|v| v.rule.as_deref() == Some(rule)))
-            .map(|c| c.submitted_wall_ns)
+/// When a rule began, and when which other one followed it, by submission of what they caught.
+///
+/// Its last alert is no end: whoever ends there cuts off the silence of a rule that broke. The one that
+/// followed is the first to fire afterwards on a route where this one fired, and not in between: what fires
+/// beside it follows nothing.
+fn reign(assessment: &Assessment, rule: &str) -> Option<(i64, Option<(i64, String)>)> {
+    let of = |route: &RouteView| -> Vec<(i64, String)> {
+        let caught = |c: &CanaryView| -> Vec<(i64, String)> {
+            let at = |v: &Verdict| Some((c.submitted_wall_ns, v.rule.as_deref()?.to_owned()));
+            c.verdicts.iter().filter_map(at).collect()
+        };
+        route.canaries.iter().flat_map(caught).collect()
     };
-    Some((times().min()?, times().max()?))
+    // By name: a route whose runs meant different things has several views.
+    let mut routes: BTreeMap<&str, Vec<(i64, String)>> = BTreeMap::new();
+    for route in &assessment.routes {
+        routes.entry(&route.plan.name).or_default().extend(of(route));
+    }
+    let mine = |caught: &Vec<(i64, String)>| caught.iter().any(|(_, name)| name == rule);
+    let caught: Vec<(i64, String)> = routes.into_values().filter(mine).flatten().collect();
+    let times = || caught.iter().filter(|(_, name)| name == rule).map(|(at, _)| *at);
+    let (first, last) = (times().min()?, times().max()?);
+    let beside: BTreeSet<&String> =
+        caught.iter().filter(|(at, _)| (first..=last).contains(at)).map(|(_, name)| name).collect();
+    let next = caught.iter().filter(|(at, name)| *at > last && !beside.contains(name)).min();
+    Some((first, next.cloned()))
 }
 
 /// An instant, or the midnight (UTC) that begins a date.

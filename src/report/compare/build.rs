@@ -3,23 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::differently;
-use super::effects::{Sureness, effects, polls};
+use super::effects::{Sureness, effects};
+use super::judge::{adjust, judge, verdict};
 use super::measured::{Plan, times};
-use super::model::{Comparison, Drawn, Effect, Numbers, Pair, SideReport, Test};
-use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
+use super::model::{Behind, Comparison, Numbers, Pair, SideReport, Test, Unpaired};
+use crate::dispatch::outcome::{
+    Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
+};
 use crate::ledger::ExpectationPlan;
 use crate::report::blocks::{self, Length};
 use crate::report::build::instant;
-use crate::report::model::{HONEST_LIMIT, Method, Share};
+use crate::report::model::{HONEST_LIMIT, Share};
 use crate::report::sample::{Fit, Sample, edges, polled_apart};
 use crate::report::schedule;
 use crate::report::times::points;
-use crate::report::words::{duration, percent};
 use crate::stats::bootstrap::{Blocks, affordable_turnbull};
-use crate::stats::difference::{fisher, holm, newcombe};
+use crate::stats::difference::{fisher, newcombe_of, thinned};
+use crate::stats::lag::lag;
 use crate::stats::logrank::{LogRank, Weight, logrank};
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::survival::Observation;
+use crate::stats::together::together;
 
 /// Seed of the resampling: the same ledgers, the same comparison.
 pub(super) const SEED: u64 = 0x0d_3e11;
@@ -121,11 +125,15 @@ pub fn compare(a: &Side, b: &Side, margins: &Margins) -> Comparison {
         routes.push(pair);
     }
     adjust(&mut routes);
-    routes.iter_mut().for_each(|pair| judge(pair, margins));
+    routes.iter_mut().for_each(|pair| judge(pair, margins, both.len()));
     let unpaired = |side: &[Series<'_>], other: &[Series<'_>], name: &str| {
         side.iter()
             .filter(|s| !other.iter().any(|o| key(o) == key(s)))
-            .map(|s| format!("{} / {} (only in {name})", s.name, s.plan.name))
+            .map(|s| Unpaired {
+                route: s.name.clone(),
+                expectation: s.plan.name.clone(),
+                only_in: name.to_owned(),
+            })
             .collect::<Vec<_>>()
     };
     let latest = latest(&both);
@@ -170,8 +178,20 @@ fn groups(a: &Series<'_>, b: &Series<'_>) -> Vec<Vec<Observation>> {
     vec![a.sample.observations.clone(), b.sample.observations.clone()]
 }
 
+/// Is B behind A anywhere, with its times divided by the margin? What the polls alone could have made is left out: where
+/// they are clearly different, B's times are those that it has at least.
+fn behind(a: &Series<'_>, b: &Series<'_>, apart: bool, ratio: f64) -> Option<Behind> {
+    let mut new = match apart {
+        true => b.sample.lower_ends(),
+        false => b.sample.observations.clone(),
+    };
+    new.iter_mut().for_each(|o| o.time_ns = (o.time_ns as f64 / ratio).round() as u64);
+    lag(&a.sample.observations, &new).map(|lag| Behind { share: lag.share, p: lag.p })
+}
+
 fn test(t: LogRank) -> Test {
-    Test { chi2: t.chi2, p: t.p, p_holm: t.p }
+    let b_slower = t.observed.get(1) < t.expected.get(1);
+    Test { chi2: t.chi2, p: t.p, b_slower, p_holm: t.p }
 }
 
 fn side(side: &Side) -> SideReport {
@@ -198,11 +218,15 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
     let confidence = margins.confidence;
     let until = [a, b].iter().map(|s| s.plan.horizon_ns.min(s.known_until())).min().unwrap_or(0);
     let within = a.plan.deadline_ns.min(b.plan.deadline_ns);
-    let of = |s: &Series<'_>| numbers(s, until, within, confidence);
+    let same = a.plan.deadline_ns == b.plan.deadline_ns;
+    let within_of = Within { ns: within, of_verdict: same };
+    let of = |s: &Series<'_>| numbers(s, until, within_of, confidence);
     let (left, right) = (of(a), of(b));
     let asked = Length { ns: margins.block_ns, why: "--block".to_owned() };
     let block = asked.or_longer(a.block.clone()).or_longer(b.block.clone());
     let missed = |s: &Share| (s.n - s.x, s.n);
+    let as_one = left.together.max(right.together);
+    let difference = |a: &Share, b: &Share| newcombe_of(missed(a), missed(b), as_one, confidence);
     let blocks_of = |s: &Series<'_>| Blocks::by_time(&s.sample.submitted, block.ns);
     let both = (blocks_of(a), blocks_of(b));
     let apart = polled_apart((&a.sample, &a.fit.upper), (&b.sample, &b.fit.upper));
@@ -215,9 +239,11 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
         stage: a.plan.stage.name().to_owned(),
         mean_until_ns: until,
         log_rank: logrank(&[groups(a, b)], Weight::LogRank).map(test),
-        mean_difference_ns: found.map(|e| e.difference),
-        mean_ratio: found.map(|e| e.mean_ratio),
+        behind_beyond_margin: behind(a, b, apart.is_some(), margins.ratio),
+        mean_difference_ns: found.and_then(|e| e.difference),
+        mean_ratio: found.and_then(|e| e.mean_ratio),
         median_ratio: found.map(|e| e.median_ratio),
+        quantile_ratio: found.and_then(|e| e.quantile_ratio),
         upper_ends: a.sample.polled() || b.sample.polled(),
         polled_apart_ns: apart,
         block_ns: block.ns,
@@ -227,9 +253,13 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
         drawn: found.map(|e| e.drawn),
         not_resampled: effects.err(),
         within_ns: within,
-        missed_left_out: newcombe(missed(&left.left_out), missed(&right.left_out), confidence),
-        missed_counted: newcombe(missed(&left.counted), missed(&right.counted), confidence),
-        missed_p_holm: fisher(missed(&left.counted), missed(&right.counted)),
+        missed_together: as_one,
+        missed_left_out: difference(&left.left_out, &right.left_out),
+        missed_counted: difference(&left.counted, &right.counted),
+        missed_p_holm: fisher(
+            thinned(missed(&left.counted), as_one),
+            thinned(missed(&right.counted), as_one),
+        ),
         a: left,
         b: right,
         state: String::new(),
@@ -237,32 +267,60 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
     }
 }
 
-/// Shares within a common time, so that two deadlines do not make a difference of their own.
+/// The time within which a share is counted.
+#[derive(Clone, Copy)]
+pub(super) struct Within {
+    pub ns: u64,
+    /// It is the deadline that the verdicts were given by: they know more than the times, such as what the
+    /// alert's own creation time says.
+    pub of_verdict: bool,
+}
+
+/// In time, those that nobody can tell of left out and counted as failed.
+pub(super) struct Shares {
+    pub left_out: Share,
+    pub counted: Share,
+    /// So many canaries count as one.
+    pub together: f64,
+}
+
+/// Shares within a common time, so that two deadlines do not make a difference of their own; of the same
+/// canaries as in the report.
 pub(super) fn shares(
     decided: &[(&CanaryView, &Verdict)],
     (plan, cut): (&ExpectationPlan, i64),
-    (within, confidence): (u64, f64),
-) -> (Share, Share) {
+    (within, confidence): (Within, f64),
+) -> Shares {
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
-    let (mut x, mut n, mut sure_x, mut sure_n) = (0, 0, 0, 0);
-    for (canary, verdict) in decided.iter().filter(|(c, _)| c.submitted <= latest) {
-        let in_time = verdict.ttd.is_some_and(|t| t.upper_ns <= within);
-        let straddles = verdict.ttd.is_some_and(|t| t.lower_ns <= within && t.upper_ns > within);
+    let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
+    let mut all: Vec<(i64, bool, bool)> = Vec::new();
+    for (canary, verdict) in decided.iter().filter(|(c, v)| c.submitted <= latest && !ours(v)) {
+        let (in_time, straddles) = match (within.of_verdict, verdict.ttd) {
+            (true, _) => (verdict.outcome == Outcome::Detected, false),
+            (false, Some(t)) => {
+                (t.upper_ns <= within.ns, t.lower_ns <= within.ns && t.upper_ns > within.ns)
+            }
+            (false, None) => (false, false),
+        };
         let sure = matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
             && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending)
             && !straddles;
-        n += 1;
-        x += u64::from(in_time);
-        sure_n += u64::from(sure);
-        sure_x += u64::from(sure && in_time);
+        all.push((canary.submitted, in_time, sure));
     }
-    let share = |x, n| Share { x, n, interval: clopper_pearson(x, n, confidence) };
-    (share(sure_x, sure_n), share(x, n))
+    all.sort_unstable();
+    let share = |of: &dyn Fn(bool) -> bool| {
+        let missed: Vec<bool> = all.iter().filter(|c| of(c.2)).map(|c| !c.1).collect();
+        let n = missed.len() as u64;
+        let x = missed.iter().filter(|missed| !**missed).count() as u64;
+        (Share { x, n, interval: clopper_pearson(x, n, confidence) }, together(&missed))
+    };
+    let (left_out, counted) = (share(&|sure| sure), share(&|_| true));
+    Shares { together: left_out.1.max(counted.1), left_out: left_out.0, counted: counted.0 }
 }
 
-fn numbers(series: &Series<'_>, until: u64, within: u64, confidence: f64) -> Numbers {
+fn numbers(series: &Series<'_>, until: u64, within: Within, confidence: f64) -> Numbers {
     let Series { sample, fit, .. } = series;
-    let (left_out, counted) =
+    let Shares { left_out, counted, together } =
         shares(&series.decided, (series.plan, series.cut), (within, confidence));
     // Blocks as long as those of the report, whatever the other side needs: the same canaries, the same
     // limits.
@@ -270,139 +328,14 @@ fn numbers(series: &Series<'_>, until: u64, within: u64, confidence: f64) -> Num
     let resamples = affordable_turnbull(series.n());
     let plan = Plan { blocks: Some(&blocks), resamples, confidence };
     Numbers {
-        times: times(sample, fit, Some(until), &plan),
+        times: times(sample, fit, Some(until).filter(|until| *until > 0), &plan),
         followed_ns: sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0),
         left_out,
         counted,
+        together,
         curve: match &fit.turnbull {
             Some(estimate) => edges(estimate),
             None => points(&fit.upper, confidence),
         },
     }
-}
-
-/// Holm over routes, for both families of tests.
-fn adjust(pairs: &mut [Pair]) {
-    let speed = holm(&pairs.iter().map(|p| p.log_rank.map_or(1.0, |t| t.p)).collect::<Vec<_>>());
-    let missed = holm(&pairs.iter().map(|p| p.missed_p_holm).collect::<Vec<_>>());
-    for ((pair, speed), missed) in pairs.iter_mut().zip(speed).zip(missed) {
-        if let Some(test) = &mut pair.log_rank {
-            test.p_holm = speed;
-        }
-        pair.missed_p_holm = missed;
-    }
-}
-
-fn judge(pair: &mut Pair, margins: &Margins) {
-    let level = 1.0 - margins.confidence;
-    let (effect, named) = match pair.a.times.median.and_then(|m| m.estimate.ns()) {
-        Some(_) => (pair.median_ratio, "ratio of medians"),
-        None => (pair.mean_ratio, "ratio of restricted means (A's median is not reached)"),
-    };
-    let differs = pair.log_rank.is_some_and(|t| t.p_holm <= level);
-    let beyond = |lower: Option<f64>| lower.is_some_and(|l| l > margins.ratio);
-    let slower = match pair.polled_apart_ns {
-        // The test may have seen how often was looked. The interval knows that, and must hold alone.
-        Some(_) => beyond(effect.and_then(|e| e.lower_beside)),
-        None => differs && beyond(effect.and_then(|e| e.lower)),
-    };
-    let not_slower = effect.and_then(|e| e.upper).is_some_and(|u| u <= margins.ratio);
-    let ends = [pair.missed_left_out, pair.missed_counted];
-    let more = pair.missed_p_holm <= level
-        && ends.iter().all(|d| d.is_some_and(|d| d.lower > margins.share));
-    let not_more = ends.iter().all(|d| d.is_some_and(|d| d.upper <= margins.share));
-    pair.state = match (slower, more) {
-        (true, true) => "slower and more missed",
-        (true, false) => "slower",
-        (false, true) => "more missed",
-        (false, false) if not_slower && not_more => "no worse",
-        (false, false) => "cannot tell",
-    }
-    .to_owned();
-    let number = |v: Option<f64>| v.map_or("not reached".to_owned(), |v| format!("{v:.2}"));
-    let speed = match effect {
-        Some(e) => format!(
-            "{named} B / A {} ({} to {}), margin {}",
-            number(e.estimate),
-            number(e.lower.filter(|v| *v < f64::MAX)),
-            number(e.upper),
-            margins.ratio
-        ),
-        None => format!(
-            "{} and {} blocks of submission time of {} ({}) carry no interval: {}",
-            pair.blocks.0,
-            pair.blocks.1,
-            duration(pair.block_ns),
-            pair.block_why,
-            pair.not_resampled.as_deref().unwrap_or_default()
-        ),
-    };
-    let share = match pair.missed_counted {
-        Some(d) => format!(
-            "not within {}: {} more ({} to {}), margin {}",
-            duration(pair.within_ns),
-            in_points(d.estimate),
-            in_points(d.lower),
-            in_points(d.upper),
-            percent(margins.share)
-        ),
-        None => "none old enough to be judged on a side".to_owned(),
-    };
-    pair.words = format!("{speed}; {share}{}", polled(pair, effect));
-}
-
-/// How polled times entered.
-fn polled(pair: &Pair, effect: Option<Effect>) -> String {
-    let name = |side: &Numbers, name| (side.times.method == Method::Turnbull).then_some(name);
-    let coarse: Vec<&str> =
-        [name(&pair.a, "A"), name(&pair.b, "B")].into_iter().flatten().collect();
-    let mut words = match (pair.upper_ends, coarse.is_empty()) {
-        (false, _) => return String::new(),
-        (true, true) => "; polled times enter with their upper ends".to_owned(),
-        (true, false) => format!(
-            "; coarsely polled times of {} by Turnbull's estimate, which leaves ranges; in the log-rank test \
-             polled times enter with their upper ends",
-            coarse.join(" and ")
-        ),
-    };
-    let ends = pair.drawn.is_some_and(|(a, b)| [a, b].contains(&Drawn::BothEnds));
-    if ends {
-        words.push_str(
-            "; the limits are wide: they run from lower ends to upper ends of polled times, where there are too \
-             many to be resampled otherwise or the other side was polled otherwise",
-        );
-    }
-    if let Some(apart) = pair.polled_apart_ns {
-        let alone = effect.and_then(|e| e.lower_beside).filter(|v| *v < f64::MAX);
-        words.push_str(&format!(
-            "; {}, which that test may see instead of the SIEM: it decides nothing, the interval alone does \
-             (its lower end beside all other routes is {})",
-            polls(apart),
-            alone.map_or("not reached".to_owned(), |v| format!("{v:.2}"))
-        ));
-    }
-    words
-}
-
-/// A difference of shares in percentage points.
-fn in_points(share: f64) -> String {
-    format!("{:.1} points", share * 100.0)
-}
-
-fn verdict(model: &Comparison) -> Vec<String> {
-    let number = |state: &str| model.routes.iter().filter(|p| p.state == state).count();
-    let worse = model.routes.len() - number("no worse") - number("cannot tell");
-    let mut words = vec![format!(
-        "B is worse than A on {worse} of {} expectations, no worse on {}, cannot tell on {}.",
-        model.routes.len(),
-        number("no worse"),
-        number("cannot tell")
-    )];
-    for pair in model.routes.iter().filter(|p| p.state != "no worse") {
-        words.push(format!(
-            "{} / {}: {}: {}.",
-            pair.route, pair.expectation, pair.state, pair.words
-        ));
-    }
-    words
 }

@@ -6,12 +6,15 @@
 //! of the smallest ratio that the ranges allow to the upper limit of the largest. How often was polled makes
 //! them wider and does not shift them.
 //!
+//! Where A did not reach its median, the highest of two lower quantiles that it did reach is compared too: a
+//! restricted mean is then mostly of those that were never detected, and hardly moves.
+//!
 //! Of more canaries than Turnbull's estimate can be resampled for, the ends themselves are: the lower ends
 //! bound a time from below and the upper ends from above. So are the ends of finely polled times beside
 //! a side that was polled otherwise. Those limits are wider, and a comparison says what was drawn.
 
 use super::build::{SEED, Series};
-use super::model::{Drawn, Effect, Range};
+use super::model::{Drawn, Effect, QuantileRatio, Range};
 use crate::report::blocks::FEWEST;
 use crate::report::model::Method;
 use crate::report::words::duration;
@@ -22,9 +25,10 @@ use crate::stats::survival::{Band, Curve, Observation};
 
 /// The effects on one route and expectation.
 pub(super) struct Effects {
-    pub difference: Effect,
-    pub mean_ratio: Effect,
+    pub difference: Option<Effect>,
+    pub mean_ratio: Option<Effect>,
     pub median_ratio: Effect,
+    pub quantile_ratio: Option<QuantileRatio>,
     pub resamples: u32,
     pub drawn: (Drawn, Drawn),
 }
@@ -36,11 +40,32 @@ pub(super) struct Sureness {
     pub routes: usize,
 }
 
-/// Median (infinite where not reached) and restricted mean, nanoseconds, each at both ends.
+/// Median, the lower quantile that was asked for (both infinite where not reached) and restricted mean,
+/// nanoseconds, each at both ends.
 #[derive(Clone, Copy)]
 struct Both {
     median: (f64, f64),
+    quantile: (f64, f64),
     mean: (f64, f64),
+}
+
+/// What is estimated: the lower quantile, and up to where the mean.
+#[derive(Clone, Copy)]
+struct Asked {
+    p: f64,
+    until: u64,
+}
+
+/// Quantiles that stand in for a median which A did not reach, the best first.
+const LOWER: [f64; 2] = [0.25, 0.1];
+
+/// The highest quantile below the median that A reached; `None` where it reached the median, or none.
+fn lower_quantile(a: &Series<'_>) -> Option<f64> {
+    let reached = |p: f64| match &a.fit.turnbull {
+        Some(estimate) => estimate.quantile_bounds(p).1.ns().is_some(),
+        None => a.fit.upper.quantile(p, Band::LogLog, 0.95).estimate.ns().is_some(),
+    };
+    if reached(0.5) { None } else { LOWER.into_iter().find(|p| reached(*p)) }
 }
 
 /// Ratios and differences, or why there are none.
@@ -61,17 +86,26 @@ pub(super) fn effects(
             "too many canaries to be resampled in a comparison; choose a shorter time".into()
         );
     };
-    let left = draw(a, &blocks.0, drawn.0, (resamples, SEED), until);
-    let right = draw(b, &blocks.1, drawn.1, (resamples, SEED + 1), until);
-    let sides = (estimate(a, drawn.0, until), estimate(b, drawn.1, until));
+    let lower = lower_quantile(a);
+    let asked = Asked { p: lower.unwrap_or(0.5), until };
+    let left = draw(a, &blocks.0, drawn.0, (resamples, SEED), asked);
+    let right = draw(b, &blocks.1, drawn.1, (resamples, SEED + 1), asked);
+    let sides = (estimate(a, drawn.0, asked), estimate(b, drawn.1, asked));
     let effect = |pick: fn(&Both) -> (f64, f64), of: fn(f64, f64) -> f64| {
         let replicates = left.iter().map(pick).zip(right.iter().map(pick));
         limits(of, (pick(&sides.0), pick(&sides.1)), replicates, sure)
     };
+    // The mean of a side that saw nothing is the time that it is restricted to, without any spread: an
+    // interval of that would be as narrow as nothing is.
+    let means = until > 0 && [a, b].iter().all(|side| side.fit.upper.events() > 0);
     Ok(Effects {
-        difference: effect(|both| both.mean, |new, old| new - old),
-        mean_ratio: effect(|both| both.mean, |new, old| new / old),
+        difference: means.then(|| effect(|both| both.mean, |new, old| new - old)),
+        mean_ratio: means.then(|| effect(|both| both.mean, |new, old| new / old)),
         median_ratio: effect(|both| both.median, |new, old| new / old),
+        quantile_ratio: lower.map(|p| QuantileRatio {
+            p,
+            ratio: effect(|both| both.quantile, |new, old| new / old),
+        }),
         resamples,
         drawn,
     })
@@ -100,31 +134,37 @@ fn plan(a: &Series<'_>, b: &Series<'_>, apart: bool) -> ((Drawn, Drawn), Option<
     (drawn, most(a, drawn.0).zip(most(b, drawn.1)).map(|(a, b)| a.min(b)))
 }
 
-fn of_curve(observations: &[Observation], until: u64) -> (f64, f64) {
+/// Median, lower quantile and mean of one curve.
+fn of_curve(observations: &[Observation], asked: Asked) -> [f64; 3] {
     let curve = Curve::fit(observations);
-    let median = curve.quantile(0.5, Band::LogLog, 0.95).estimate.ns();
-    (median.map_or(f64::INFINITY, |ns| ns as f64), curve.restricted_mean(until).0)
+    let at = |p: f64| {
+        let reached = curve.quantile(p, Band::LogLog, 0.95).estimate.ns();
+        reached.map_or(f64::INFINITY, |ns| ns as f64)
+    };
+    [at(0.5), at(asked.p), curve.restricted_mean(asked.until).0]
 }
 
-fn between(lower: (f64, f64), upper: (f64, f64)) -> Both {
-    Both { median: (lower.0, upper.0), mean: (lower.1, upper.1) }
+fn between(lower: [f64; 3], upper: [f64; 3]) -> Both {
+    let [median, quantile, mean] = [0, 1, 2].map(|of| (lower[of], upper[of]));
+    Both { median, quantile, mean }
 }
 
-fn of_turnbull(estimate: &crate::stats::intervals::Turnbull, until: u64) -> Both {
+fn of_turnbull(estimate: &crate::stats::intervals::Turnbull, asked: Asked) -> Both {
     Both {
         median: Statistic::Quantile(0.5).ends(estimate),
-        mean: Statistic::RestrictedMean(until).ends(estimate),
+        quantile: Statistic::Quantile(asked.p).ends(estimate),
+        mean: Statistic::RestrictedMean(asked.until).ends(estimate),
     }
 }
 
 /// What a side itself says.
-fn estimate(side: &Series<'_>, drawn: Drawn, until: u64) -> Both {
+fn estimate(side: &Series<'_>, drawn: Drawn, asked: Asked) -> Both {
     if let Some(estimate) = &side.fit.turnbull {
-        return of_turnbull(estimate, until);
+        return of_turnbull(estimate, asked);
     }
-    let upper = of_curve(&side.sample.observations, until);
+    let upper = of_curve(&side.sample.observations, asked);
     match drawn {
-        Drawn::BothEnds => between(of_curve(&side.sample.lower_ends(), until), upper),
+        Drawn::BothEnds => between(of_curve(&side.sample.lower_ends(), asked), upper),
         _ => between(upper, upper),
     }
 }
@@ -134,13 +174,13 @@ fn draw(
     blocks: &Blocks,
     drawn: Drawn,
     (resamples, seed): (u32, u64),
-    until: u64,
+    asked: Asked,
 ) -> Vec<Both> {
     let mut replicates = Vec::with_capacity(resamples as usize);
     let sample = &side.sample;
     if drawn == Drawn::Turnbull {
         for_each_turnbull(&sample.intervals, blocks, (resamples, seed), |estimate| {
-            replicates.push(of_turnbull(estimate, until));
+            replicates.push(of_turnbull(estimate, asked));
         });
         return replicates;
     }
@@ -150,7 +190,7 @@ fn draw(
         let mut of = |observations: &[Observation]| {
             picked.clear();
             picked.extend(indices.iter().map(|i| observations[*i]));
-            of_curve(&picked, until)
+            of_curve(&picked, asked)
         };
         let upper = of(&sample.observations);
         let lower = lower.as_ref().map_or(upper, |lower| of(lower));
@@ -179,13 +219,17 @@ fn limits(
     };
     let tail = (1.0 - sure.confidence) / 2.0;
     let shown = |v: f64| v.is_finite().then_some(v);
-    let lower = |tail: f64| at(&low, tail).map(|v| v.min(f64::MAX));
+    let lower = |tail: f64| at(&low, tail);
+    let beside = tail / sure.routes.max(1) as f64;
+    let beyond = |limit: Option<f64>| limit == Some(f64::INFINITY);
     let ranges = old.0 < old.1 || new.0 < new.1;
     Effect {
         estimate: shown(of(new.1, old.1)),
         within: ranges.then(|| Range::of((of(new.0, old.1), of(new.1, old.0)))),
-        lower: lower(tail),
-        lower_beside: lower(tail / sure.routes.max(1) as f64),
+        lower: lower(tail).and_then(shown),
+        lower_not_reached: beyond(lower(tail)),
+        lower_beside: lower(beside).and_then(shown),
+        lower_beside_not_reached: beyond(lower(beside)),
         upper: at(&high, 1.0 - tail).and_then(shown),
     }
 }

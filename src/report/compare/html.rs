@@ -61,8 +61,9 @@ pub(super) fn render(model: &Comparison) -> String {
         picture(&mut body, pair, &names);
     }
     body.push_str("<h2>Measured differently</h2><ul>");
-    for text in model.warnings.iter().chain(&model.unpaired) {
-        let _ = write!(body, "<li>{}</li>", safe(text));
+    let unpaired = model.unpaired.iter().map(|one| format!("not compared: {}", one.words()));
+    for text in model.warnings.iter().cloned().chain(unpaired) {
+        let _ = write!(body, "<li>{}</li>", safe(&text));
     }
     if model.warnings.is_empty() && model.unpaired.is_empty() {
         body.push_str("<li>nothing that the ledgers know of</li>");

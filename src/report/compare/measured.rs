@@ -10,7 +10,7 @@ use crate::report::sample::{Fit, Sample, how};
 use crate::report::times::{in_cell, needed};
 use crate::stats::bootstrap::{Blocks, Statistic};
 use crate::stats::intervals::Turnbull;
-use crate::stats::survival::Band;
+use crate::stats::survival::{Band, Curve};
 
 /// Where the limits come from.
 pub(super) struct Plan<'a> {
@@ -30,9 +30,15 @@ pub(super) fn times(sample: &Sample, fit: &Fit, until: Option<u64>, plan: &Plan<
     }
 }
 
+/// The rule of the report: not with too few for a median, nor without a detection, whose mean would be the
+/// time that it is restricted to, with an error of nothing.
+fn carries_a_mean(curve: &Curve) -> bool {
+    curve.subjects() >= needed(0.5) && curve.events() > 0
+}
+
 fn by_curve(fit: &Fit, until: Option<u64>, confidence: f64) -> Times {
     let curve = &fit.upper;
-    let mean = until.map(|until| curve.restricted_mean(until));
+    let mean = until.filter(|_| carries_a_mean(curve)).map(|until| curve.restricted_mean(until));
     let median = || curve.quantile(0.5, Band::LogLog, confidence);
     Times {
         n: curve.subjects(),
@@ -55,7 +61,8 @@ fn by_turnbull(
     until: Option<u64>,
     plan: &Plan<'_>,
 ) -> Times {
-    let mean = until.map(Statistic::RestrictedMean);
+    let carried = carries_a_mean(&fit.upper);
+    let mean = until.filter(|_| carried).map(Statistic::RestrictedMean);
     let asked: Vec<Statistic> = [Statistic::Quantile(0.5)].into_iter().chain(mean).collect();
     let drawn = (plan.resamples, plan.confidence);
     let ranges = sample.ranges(&fit.upper, plan.blocks, drawn, &asked);

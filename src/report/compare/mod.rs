@@ -2,10 +2,13 @@
 //!
 //! Routes are compared one by one and never pooled; the overall log-rank test is stratified by route.
 //! A is what was, B is what is. B is *slower* where the lower end of the interval of the ratio of
-//! medians (of restricted means, where A's median is not reached) lies beyond the margin and the
-//! log-rank test holds beside all other routes (Holm); *more missed* where the lower end of the
-//! difference of shares not in time does, and Fisher's test holds likewise. *No worse* needs the upper
-//! ends below the margins. Everything else is *cannot tell*: a wide interval is never good news.
+//! medians (where A's median is not reached: of the highest quantile that is, or else of restricted
+//! means) lies beyond the margin and a test holds beside all other routes: the log-rank test (Holm), or that of
+//! whether B is behind A anywhere once its times are divided by the margin (Bonferroni); *more missed* where the lower end of the difference of shares not in time does, and Fisher's test holds
+//! likewise. *No worse* needs the upper ends below the margins (without A's median that of the restricted
+//! means as well), and that the second of these tests does not hold: one ratio alone may look past where the
+//! times differ. Everything else is *cannot tell*, and so is
+//! what is gone from B: a wide interval is never good news.
 //!
 //! Each side has the estimate that its report has: coarsely polled times are Turnbull's, with a range that
 //! the polls leave open, and a comparison of ranges is a range. The log-rank test takes upper ends. Where
@@ -13,21 +16,24 @@
 //! then decides nothing, and B is slower only where the interval says so at the confidence that holds
 //! beside all other routes.
 //!
-//! Intervals of times are block bootstraps over submission time; those of shares are Newcombe's, from
-//! Wilson's, and count each canary as independent.
+//! Intervals of times are block bootstraps over submission time. Those of the difference of shares are
+//! Newcombe's, from Wilson's, and Fisher's test is exact, both of as many canaries as say something of their
+//! own ([`crate::stats::together`]): in an outage all are missed together. A side's own share has the interval
+//! of its report, which counts each canary.
 
 mod build;
 mod differently;
 mod effects;
 mod html;
+mod judge;
 mod measured;
 mod model;
 mod text;
 mod trend;
 
 pub use build::{Margins, Side, compare};
-pub use model::{Comparison, Drawn, Pair, Range};
-pub use trend::{Every, Trend, trend};
+pub use model::{Comparison, Drawn, Pair, Range, Unpaired};
+pub use trend::{Every, Sought, Trend, trend};
 
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
@@ -73,7 +79,8 @@ fn json<T: serde::Serialize>(model: &T) -> String {
     text
 }
 
-/// One test case per route and expectation: failed where B is worse, an error where nobody can tell.
+/// One test case per route and expectation: failed where B is worse, an error where nobody can tell, and so
+/// where it is gone from B; skipped where it is new there.
 fn junit(model: &Comparison) -> String {
     let mut report = Report::new("dwell compare");
     let title = format!("{} to {}", model.a.label, model.b.label);
@@ -93,6 +100,16 @@ fn junit(model: &Comparison) -> String {
         };
         let mut case = TestCase::new(escape::terminal(&pair.expectation), status);
         case.set_classname(escape::terminal(&pair.route));
+        suite.add_test_case(case);
+    }
+    for one in &model.unpaired {
+        let mut status = match one.gone() {
+            true => TestCaseStatus::non_success(NonSuccessKind::Error),
+            false => TestCaseStatus::skipped(),
+        };
+        status.set_message(escape::terminal(&format!("not compared: {}", one.words())));
+        let mut case = TestCase::new(escape::terminal(&one.expectation), status);
+        case.set_classname(escape::terminal(&one.route));
         suite.add_test_case(case);
     }
     report.add_test_suite(suite);

@@ -31,14 +31,38 @@ pub struct Comparison {
     pub overall_of: Vec<String>,
     /// Routes and expectations that are in both.
     pub routes: Vec<Pair>,
-    /// Routes and expectations that are in one of them only.
-    pub unpaired: Vec<String>,
+    /// Routes and expectations that are in one of them only. What is gone from B cannot be told.
+    pub unpaired: Vec<Unpaired>,
     /// What was measured differently: the difference may come from there.
     pub warnings: Vec<String>,
     /// The verdict in words.
     pub verdict: Vec<String>,
     /// What the numbers do not say.
     pub limit: String,
+}
+
+/// A route and expectation without its like on the other side.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, JsonSchema)]
+pub struct Unpaired {
+    /// The route.
+    pub route: String,
+    /// The expectation.
+    pub expectation: String,
+    /// `A`: it is gone from B. `B`: it is new there.
+    pub only_in: String,
+}
+
+impl Unpaired {
+    /// Was it in A alone?
+    pub fn gone(&self) -> bool {
+        self.only_in == "A"
+    }
+
+    /// In words; foreign text still raw.
+    pub(super) fn words(&self) -> String {
+        let why = if self.gone() { "gone from B: nobody can tell" } else { "only in B" };
+        format!("{} / {} ({why})", self.route, self.expectation)
+    }
 }
 
 /// One side.
@@ -65,8 +89,19 @@ pub struct Test {
     pub chi2: f64,
     /// Its p.
     pub p: f64,
+    /// B had fewer detections than if both sides were alike: the test points to slower.
+    pub b_slower: bool,
     /// The same, to hold beside all other routes.
     pub p_holm: f64,
+}
+
+/// The largest lead of A over time.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Behind {
+    /// Largest difference of the shares detected, A - B, beyond that of those ever detected.
+    pub share: f64,
+    /// p of two one-sided tests of the largest lead, of shares and of events (Smirnov, Renyi), Bonferroni.
+    pub p: f64,
 }
 
 /// From one end to the other; an absent end is not reached.
@@ -86,7 +121,8 @@ impl Range {
     }
 }
 
-/// A ratio B / A or a difference B - A with a block-bootstrap interval; an absent limit is not reached.
+/// A ratio B / A or a difference B - A with a block-bootstrap interval; an absent estimate or upper limit is
+/// not reached.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Effect {
     /// The estimate: of what the sides show, for coarsely polled times of the right ends.
@@ -94,12 +130,25 @@ pub struct Effect {
     /// All in here fits the polls of both sides equally well; `null` where they leave nothing open. How far
     /// the true one may be is what the limits say.
     pub within: Option<Range>,
-    /// Lower limit.
+    /// Lower limit; `null` where it is not reached either (`lower_not_reached`), or where no resample had one.
     pub lower: Option<f64>,
+    /// Even the lower limit lies beyond all that was followed: B's quantile is not reached.
+    pub lower_not_reached: bool,
     /// The lower limit at the confidence that holds beside all other routes (Bonferroni).
     pub lower_beside: Option<f64>,
+    /// The same of `lower_beside`.
+    pub lower_beside_not_reached: bool,
     /// Upper limit.
     pub upper: Option<f64>,
+}
+
+/// A ratio of another quantile than the median.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct QuantileRatio {
+    /// Which: the highest of 0.25 and 0.1 that A reached.
+    pub p: f64,
+    /// The ratio.
+    pub ratio: Effect,
 }
 
 /// What was resampled of a side.
@@ -133,12 +182,18 @@ pub struct Pair {
     pub mean_until_ns: u64,
     /// Log-rank test.
     pub log_rank: Option<Test>,
-    /// Difference of restricted means, nanoseconds.
+    /// Is B behind A anywhere, with its times divided by the margin? Where that holds B is not called no
+    /// worse. Of polled times A enters with upper ends, and B too unless the polls are clearly different: then
+    /// with lower ends.
+    pub behind_beyond_margin: Option<Behind>,
+    /// Difference of restricted means, nanoseconds; `null` where a side has no detection.
     pub mean_difference_ns: Option<Effect>,
-    /// Ratio of restricted means.
+    /// Ratio of restricted means; likewise.
     pub mean_ratio: Option<Effect>,
     /// Ratio of medians.
     pub median_ratio: Option<Effect>,
+    /// Where A's median is not reached: the ratio of the highest quantile that is.
+    pub quantile_ratio: Option<QuantileRatio>,
     /// Times of a side were polled: the log-rank test takes their upper ends, and what else does says so
     /// in its `method`.
     pub upper_ends: bool,
@@ -160,11 +215,14 @@ pub struct Pair {
     pub not_resampled: Option<String>,
     /// Time within which shares are counted: the shorter of both deadlines, nanoseconds.
     pub within_ns: u64,
+    /// So many canaries count as one in the intervals and the test of the difference of shares, because misses
+    /// come together as in an outage; 1: each counts. The larger of both sides.
+    pub missed_together: f64,
     /// Share not in time, B - A, indeterminate ones left out.
     pub missed_left_out: Option<Difference>,
     /// The same with indeterminate ones counted as failed.
     pub missed_counted: Option<Difference>,
-    /// Fisher's exact test of the shares, adjusted to hold beside all other routes.
+    /// Fisher's exact test of the shares of so many fewer canaries, adjusted to hold beside all other routes.
     pub missed_p_holm: f64,
     /// `slower`, `more missed`, `slower and more missed`, `no worse` or `cannot tell`.
     pub state: String,
@@ -189,7 +247,7 @@ pub struct Times {
     /// Turnbull's estimate: all medians in here fit the polls equally well.
     pub median_within: Option<BlockLimits>,
     /// Restricted mean, nanoseconds; for Turnbull's estimate the upper end of `mean_within_ns`; `null` where
-    /// nobody was followed for so long.
+    /// nobody was followed for so long, with too few canaries for a median and without any detection.
     pub mean_ns: Option<f64>,
     /// Its standard error, by Greenwood's formula; `null` for Turnbull's estimate, which has none.
     pub mean_se_ns: Option<f64>,
@@ -213,18 +271,21 @@ pub struct Numbers {
     pub left_out: Share,
     /// In time, indeterminate ones counted as failed.
     pub counted: Share,
+    /// So many canaries count as one, by how its misses come together; 1: each counts.
+    pub together: f64,
     /// The curve of those not yet detected: Kaplan-Meier with its band, or both edges of Turnbull's
     /// estimate.
     pub curve: Vec<CurvePoint>,
 }
 
 impl Comparison {
-    /// 1 where anything is worse, else 4 where anything cannot be told, else 0.
+    /// 1 where anything is worse, else 4 where anything cannot be told or is gone from B, else 0.
     pub fn exit(&self) -> Exit {
         let states = || self.routes.iter().map(|pair| pair.state.as_str());
+        let gone = self.unpaired.iter().any(Unpaired::gone);
         if states().any(|s| s != "no worse" && s != "cannot tell") {
             Exit::Missed
-        } else if self.routes.is_empty() || states().any(|s| s == "cannot tell") {
+        } else if self.routes.is_empty() || gone || states().any(|s| s == "cannot tell") {
             Exit::Undecided
         } else {
             Exit::Met

@@ -1,10 +1,11 @@
 //! Comparison and trend on a terminal.
 
+use super::judge::{log_rank, p_words};
 use super::model::{Comparison, Drawn, Numbers, Pair, Range, SideReport, Times};
 use super::trend::{Point, Trend, TrendRoute};
 use crate::report::escape::terminal as safe;
 use crate::report::model::Method;
-use crate::report::text::{Page, bound, limits, share};
+use crate::report::text::{Page, bound, limits, reached, share};
 use crate::report::words::{duration, percent};
 
 /// Renders a comparison.
@@ -50,13 +51,7 @@ pub(super) fn render(model: &Comparison, width: u16) -> String {
             );
         }
         if let Some(test) = &pair.log_rank {
-            let words = format!(
-                "log-rank{} chi-square {:.2}, p = {:.4}, Holm {:.4}",
-                on_upper_ends(pair.upper_ends),
-                test.chi2,
-                test.p,
-                test.p_holm
-            );
+            let words = format!("log-rank{} {}", on_upper_ends(pair.upper_ends), log_rank(test));
             page.line(2, &words);
         }
     }
@@ -65,7 +60,7 @@ pub(super) fn render(model: &Comparison, width: u16) -> String {
         page.line(0, &format!("Measured differently: {}", safe(warning)));
     }
     for name in &model.unpaired {
-        page.line(0, &format!("Not compared: {}", safe(name)));
+        page.line(0, &format!("Not compared: {}", safe(&name.words())));
     }
     page.line(0, &model.limit);
     page.out
@@ -80,11 +75,11 @@ pub(super) fn confidence(model: &Comparison) -> String {
 pub(super) fn overall(model: &Comparison) -> Option<String> {
     let test = model.overall.as_ref()?;
     Some(format!(
-        "Log-rank{} over all routes, one expectation each ({}): chi-square {:.2}, p = {:.4}",
+        "Log-rank{} over all routes, one expectation each ({}): chi-square {:.2}, {}",
         on_upper_ends(model.overall_upper_ends),
         model.overall_of.join(", "),
         test.chi2,
-        test.p
+        p_words(test.p)
     ))
 }
 
@@ -167,18 +162,12 @@ pub(super) fn mean(times: &Times) -> Option<String> {
 }
 
 fn median(times: &Times) -> String {
-    let end = |ns: Option<u64>| ns.map_or("not reached".to_owned(), duration);
     let Some(q) = times.median else { return "too few for a median".to_owned() };
     let upper = bound(times.method == Method::KaplanMeierUpperEnds);
     let within = times
         .median_within
         .map_or(String::new(), |w| format!("; the polls leave {}", limits(w.lower, w.upper)));
-    format!(
-        "median {upper}{} ({} to {}{within})",
-        end(q.estimate.ns()),
-        end(q.lower.ns()),
-        end(q.upper.ns())
-    )
+    format!("median {upper}{}{within}", reached(&q))
 }
 
 fn numbers(side: &Numbers, until: u64) -> String {
@@ -240,7 +229,7 @@ fn of_point(point: &Point, until: u64) -> String {
     let times = &point.times;
     let mean = match mean(times) {
         Some(mean) => format!("mean up to {} {mean}", duration(until)),
-        None => "not followed long enough for a mean".to_owned(),
+        None => "not enough for a mean".to_owned(),
     };
     let in_time =
         point.in_time.as_ref().map_or(String::new(), |s| format!(", in time {}", share(s)));

@@ -4,14 +4,15 @@
 //! line is Turnbull's estimate of its own canaries. The search for a change ranks times and takes upper
 //! ends of polled ones, which is said. Where polls before and after the change were clearly different it
 //! may have found the polling: the change then counts only if the means differ beyond what the polls leave
-//! open, limits included. Not promised: that a change is found which a change of the polling hides.
+//! open, limits included. Where no change was found and one beyond the margin could have been missed, nobody
+//! can tell. Not promised: that a change is found which a change of the polling hides.
 
 use std::collections::HashMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::build::{SEED, Series, Side, known_until, series, shares};
+use super::build::{SEED, Series, Side, Within, known_until, series, shares};
 use super::effects::closely;
 use super::measured::{Plan, times};
 use super::model::Times;
@@ -49,6 +50,15 @@ pub enum Every {
     Release,
 }
 
+/// What is sought.
+#[derive(Clone, Copy, Debug)]
+pub struct Sought {
+    /// Length of a block of submission time, nanoseconds.
+    pub block_ns: u64,
+    /// "No change found" needs that a change by this factor would have been found.
+    pub margin_ratio: f64,
+}
+
 /// A whole trend.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Trend {
@@ -58,6 +68,8 @@ pub struct Trend {
     pub label: String,
     /// The cut, RFC 3339.
     pub cut: String,
+    /// A change by less than this factor does not count as one.
+    pub margin_ratio: f64,
     /// One entry per route and expectation.
     pub routes: Vec<TrendRoute>,
     /// What the numbers do not say.
@@ -91,9 +103,13 @@ pub struct TrendRoute {
     pub change: Option<Change>,
     /// Its p, to hold beside all other routes.
     pub p_holm: Option<f64>,
+    /// A change in the middle by this factor would have been found in four of five such series; `null`
+    /// without a detection or a search.
+    pub detectable_ratio: Option<f64>,
     /// Before and after the change.
     pub sides: Option<(Point, Point)>,
-    /// `slower`, `faster`, `no change found` or `cannot tell`.
+    /// `slower`, `faster`, `no change found` or `cannot tell`. No change is found only where one beyond the
+    /// margin would have been.
     pub state: String,
     /// The same in words.
     pub words: String,
@@ -124,19 +140,20 @@ impl Trend {
 }
 
 /// The trend of one side.
-pub fn trend(side: &Side, every: Every, block_ns: u64) -> Trend {
+pub fn trend(side: &Side, every: Every, sought: Sought) -> Trend {
     let all = series(&side.assessment);
     let mut routes: Vec<TrendRoute> =
-        all.iter().map(|s| of_route(side, s, every, block_ns)).collect();
+        all.iter().map(|s| of_route(side, s, every, sought.block_ns)).collect();
     let p: Vec<f64> = routes.iter().map(|r| r.change.map_or(1.0, |c| c.p)).collect();
     for (route, p) in routes.iter_mut().zip(holm(&p)) {
         route.p_holm = route.change.map(|_| p);
-        (route.state, route.words) = in_words(route);
+        (route.state, route.words) = in_words(route, sought.margin_ratio);
     }
     Trend {
         format: "dwell-trend/1".to_owned(),
         label: side.label.clone(),
         cut: instant(side.assessment.cut),
+        margin_ratio: sought.margin_ratio,
         routes,
         limit: HONEST_LIMIT.to_owned(),
     }
@@ -149,9 +166,9 @@ fn of_route(side: &Side, whole: &Series<'_>, every: Every, block_ns: u64) -> Tre
     let points = groups(side, whole, every)
         .into_iter()
         .map(|(label, decided)| {
-            let within = (whole.plan.deadline_ns, CONFIDENCE);
-            let in_time = shares(&decided, (whole.plan, whole.cut), within);
-            Point { in_time: Some(in_time.1), ..point(label, &decided, whole, until).0 }
+            let within = Within { ns: whole.plan.deadline_ns, of_verdict: true };
+            let in_time = shares(&decided, (whole.plan, whole.cut), (within, CONFIDENCE));
+            Point { in_time: Some(in_time.counted), ..point(label, &decided, whole, until).0 }
         })
         .collect();
     let sample = &whole.sample;
@@ -180,6 +197,7 @@ fn of_route(side: &Side, whole: &Series<'_>, every: Every, block_ns: u64) -> Tre
         points,
         change,
         p_holm: None,
+        detectable_ratio: change.and_then(|c| detectable_ratio(c.events, LEVEL.1, c.critical)),
         sides: halves.map(|(sides, _)| sides),
         state: String::new(),
         words: String::new(),
@@ -229,7 +247,7 @@ fn point(
 ) -> (Point, Sample, Fit) {
     let sample = Sample::new(decided);
     let fit = sample.fit_like(&whole.fit);
-    let known = known_until(&sample, &fit) >= until && fit.upper.subjects() > 0;
+    let known = until > 0 && known_until(&sample, &fit) >= until && fit.upper.subjects() > 0;
     // All lines together cost no more than the whole would.
     let resamples = affordable_turnbull(whole.n());
     let plan = Plan { blocks: None, resamples, confidence: CONFIDENCE };
@@ -237,7 +255,27 @@ fn point(
     (Point { label, times, in_time: None }, sample, fit)
 }
 
-fn in_words(route: &TrendRoute) -> (String, String) {
+/// No change was found: would one beyond the margin have been?
+fn none_found(route: &TrendRoute, change: &Change, (p, margin): (f64, f64)) -> (String, String) {
+    let seen = route.detectable_ratio;
+    let size = seen.map_or("any size".to_owned(), |r| format!("less than a factor of {r:.2}"));
+    let sample = format!("n = {}, {} detected", change.n, change.events);
+    let mut words = format!(
+        "no change found (p = {p:.3}); a change by {size} in the middle could not have been seen reliably \
+         with {sample}"
+    );
+    if change.p <= LEVEL.0 {
+        words.push_str(&format!(
+            "; beside other routes the strongest one does not hold (p = {:.3} alone)",
+            change.p
+        ));
+    } else if seen.is_some_and(|ratio| ratio <= margin) {
+        return ("no change found".to_owned(), words);
+    }
+    ("cannot tell".to_owned(), format!("cannot tell (margin {margin}): {words}"))
+}
+
+fn in_words(route: &TrendRoute, margin: f64) -> (String, String) {
     let (Some(change), Some(p)) = (route.change, route.p_holm) else {
         let words = format!(
             "too few canaries, detections or blocks of submission time of {} ({}) to look for a change; \
@@ -248,15 +286,7 @@ fn in_words(route: &TrendRoute) -> (String, String) {
         return ("cannot tell".to_owned(), words);
     };
     if p > LEVEL.0 {
-        let seen = detectable_ratio(change.events, LEVEL.1, change.critical);
-        let seen =
-            seen.map_or("any size".to_owned(), |ratio| format!("less than a factor of {ratio:.1}"));
-        let words = format!(
-            "no change found (p = {p:.3}); a change by {seen} in the middle could not have been seen \
-             reliably with n = {}, {} detected",
-            change.n, change.events
-        );
-        return ("no change found".to_owned(), words);
+        return none_found(route, &change, (p, margin));
     }
     let mut state = if change.statistic > 0.0 { "slower" } else { "faster" };
     let day: String = rfc3339(change.since_ns).chars().take(10).collect();
@@ -299,6 +329,6 @@ fn beyond(before: &Times, after: &Times, slower: bool) -> bool {
 fn half(times: &Times) -> String {
     match mean(times) {
         Some(mean) => format!("{mean} (n {})", times.n),
-        None => format!("not followed long enough (n {})", times.n),
+        None => format!("no mean known (n {})", times.n),
     }
 }

@@ -4,7 +4,8 @@ use super::formats::same_fields;
 use super::ledger::{Fate, Route, one, side};
 use super::*;
 use crate::report::compare::{
-    Comparison, Drawn, Every, Margins, Pair, Range, Trend, compare, schema, trend, trend_schema,
+    Comparison, Drawn, Every, Margins, Pair, Range, Sought, Trend, compare, schema, trend,
+    trend_schema,
 };
 use crate::report::model::Method;
 use crate::stats::survival::Reach;
@@ -12,6 +13,7 @@ use crate::stats::survival::Reach;
 const S: f64 = 1e9;
 const MARGINS: Margins =
     Margins { ratio: 1.25, share: 0.5, confidence: 0.95, block_ns: 300_000_000_000 };
+const SOUGHT: Sought = Sought { block_ns: 300_000_000_000, margin_ratio: 1.25 };
 
 /// A canary in each block of 400 s; intervals that do not touch, so that the masses are shares.
 fn polled(intervals: &[(usize, f64, f64)]) -> Route {
@@ -175,7 +177,7 @@ fn beside_other_routes_a_lower_end_must_lie_lower() {
 }
 
 fn trended(route: Route) -> Trend {
-    trend(&side(&[route]), Every::Day, 300_000_000_000)
+    trend(&side(&[route]), Every::Day, SOUGHT)
 }
 
 #[test]

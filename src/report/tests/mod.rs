@@ -9,5 +9,6 @@ mod ledger;
 mod schedule;
 mod steps;
 mod times;
+mod verdicts;
 
 use super::*;

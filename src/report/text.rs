@@ -186,9 +186,8 @@ pub(super) fn quantile(report: &QuantileReport) -> String {
     reached(&value)
 }
 
-/// `1.2 s (0.9 s to 3 s)`, `not reached`. Where the curve falls to nothing in one step, as of times that are all
-/// alike, it has no band there, and both
-/// limits are undefined: that is no limit beyond what was followed.
+/// `1.2 s (0.9 s to 3 s)`, `not reached`. Where the curve falls to nothing in one step, as of times that are
+/// all alike, it has no band there, and both limits are undefined: no limit beyond what was followed.
 pub(super) fn reached(value: &Quantile) -> String {
     let end = |reach: Reach| reach.ns().map_or("not reached".to_owned(), duration);
     match (value.estimate.ns(), value.lower.ns()) {

@@ -402,7 +402,7 @@ fn little_data_is_no_number_and_no_panic() {
         let mean = [&group["restricted_mean"], &group["turnbull"]["restricted_mean"]];
         assert!(mean.iter().any(|mean| mean["shown"] == false), "{group}");
     }
-    let alike = text(&format!("time,event\n{}", "5,1\n".repeat(9)), &[]);
+    let alike = text(format!("time,event\n{}", "5,1\n".repeat(9)), &[]);
     assert!(alike.contains("limits undefined") && !alike.contains("not reached to"), "{alike}");
     text("time,cause\n5,\n", &[]);
 }

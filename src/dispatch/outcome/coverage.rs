@@ -89,8 +89,10 @@ impl Coverage {
     /// Adds a blind span; one that was not made good is cut out of the covered spans.
     pub fn blind(&mut self, span: BlindSpan) {
         self.open |= span.to.is_none();
-        // A closing record replaces the open one that it ends.
-        if let Some(open) = self.blind.iter_mut().rev().find(|b| b.from == span.from) {
+        // A closing record replaces the open one that it ends, and no other: what was lost for good may
+        // have begun at the same instant.
+        let mut ended = self.blind.iter_mut().rev();
+        if let Some(open) = ended.find(|b| b.from == span.from && b.to.is_none()) {
             *open = span;
         } else {
             self.blind.push(span);
@@ -204,13 +206,35 @@ mod tests {
             ours: true,
             recovered,
         };
+        let open = BlindSpan { to: None, ..span(false) };
+        coverage.blind(open.clone());
         coverage.blind(span(true));
         assert!(coverage.covers(0, 20 * S));
+        assert_eq!(coverage.blind.len(), 1, "it is the same span");
         coverage.blind(span(false));
         assert_eq!(coverage.first_uncovered(0), 5 * S);
         assert_eq!(coverage.first_uncovered(6 * S), 6 * S);
         assert!(coverage.covers(8 * S, 20 * S));
-        assert_eq!(coverage.blind.len(), 1);
+    }
+
+    #[test]
+    fn what_is_lost_stays_lost_whatever_began_at_the_same_instant() {
+        let span = |to: Option<i64>, recovered| BlindSpan {
+            from: 5 * S,
+            to: to.map(|to| to * S),
+            reason: "gone".into(),
+            ours: false,
+            recovered,
+        };
+        let (open, lost, over) = (span(None, false), span(Some(7), false), span(Some(8), true));
+        for rows in [[&open, &lost, &over], [&lost, &open, &over], [&open, &over, &lost]] {
+            let mut coverage = Coverage::default();
+            coverage.look(0, 20 * S, true, false, 1);
+            rows.into_iter().for_each(|row| coverage.blind(row.clone()));
+            assert_eq!(coverage.first_uncovered(0), 5 * S, "{rows:?}");
+            assert!(coverage.covers(7 * S, 20 * S), "{rows:?}");
+            assert_eq!(coverage.blind.len(), 2);
+        }
     }
 
     #[test]

@@ -18,8 +18,12 @@
 //!   with the ends that it asked for at once, and the brokers have complained of nothing since. Otherwise
 //!   it came after the last look that reached its goal began, and the sighting says so.
 //!
-//! Not promised: record times (a sighting's time is ours), and that brokers who hang for less than
-//! [`FRESH`] without breaking a connection are noticed.
+//! - Brokers that answer about the ends and let nobody read are a blind span of ours. It lasts until a
+//!   record or the end of a partition is read.
+//!
+//! Not promised: record times (a sighting's time is ours), that brokers who hang for less than [`FRESH`]
+//! without breaking a connection are noticed, and that a topic is known for another one that was made anew
+//! and filled past our position between two questions: brokers name topics by name alone here.
 
 mod ends;
 
@@ -209,6 +213,8 @@ struct Reader {
     since: Stamp,
     /// True while the reader is taken to be at the end.
     steady: bool,
+    /// True while the brokers refuse to let us read.
+    refused: bool,
 }
 
 impl Reader {
@@ -232,6 +238,7 @@ impl Reader {
             asked,
             since: asked,
             steady: false,
+            refused: false,
         }
     }
 
@@ -285,6 +292,7 @@ impl Reader {
             match next {
                 None => {}
                 Some(Ok(message)) => {
+                    self.refused = false;
                     let observed = self.intake.now();
                     before = observed;
                     self.came(observed, into_empty);
@@ -297,9 +305,10 @@ impl Reader {
                     self.at_end.insert(message.partition(), false);
                 }
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    self.refused = false;
                     self.at_end.insert(partition, true);
                 }
-                Some(Err(error)) => self.complaint(&error)?,
+                Some(Err(error)) => self.complaint(&error),
             }
             if self.intake.full() {
                 return Ok(());
@@ -330,8 +339,9 @@ impl Reader {
         self.since = self.asked;
     }
 
-    /// An error while reading. Those that last show in the answers about the ends.
-    fn complaint(&mut self, error: &KafkaError) -> Result<(), WatchError> {
+    /// An error while reading. Those that last show in the answers about the ends, but for rights, which are
+    /// others for reading than for asking.
+    fn complaint(&mut self, error: &KafkaError) {
         tracing::debug!(%error, "while reading");
         self.doubt();
         let code = error.rdkafka_error_code();
@@ -339,7 +349,16 @@ impl Reader {
             // Known from the next answer: the first offset has moved past ours.
             self.goal = None;
         }
-        Ok(())
+        if code == Some(Code::TopicAuthorizationFailed) {
+            let from = self.intake.looked().unwrap_or_else(|| self.intake.now());
+            let reason = format!(
+                "the brokers let nobody read {:?} as this user: {error}; give it the right Read",
+                self.topic
+            );
+            self.intake.blind(from, reason, true);
+            self.refused = true;
+            self.goal = None;
+        }
     }
 
     fn answered(&mut self, answer: Answer) -> Result<(), WatchError> {
@@ -353,13 +372,17 @@ impl Reader {
                 return Ok(());
             }
         };
+        if self.refused {
+            // The library tells a refusal once and an end once: what it says now is told anew.
+            self.assign()?;
+        }
         if self.place(&ends, answer.asked) {
             self.assign()?;
             self.doubt();
             self.commit()?;
             self.intake.ready();
         }
-        if self.goal.is_none() {
+        if self.goal.is_none() && !self.refused {
             self.goal = Some((answer.asked, ends.clone()));
         }
         self.earlier = std::mem::replace(&mut self.last, ends);
@@ -396,6 +419,8 @@ impl Reader {
         }
         if let (true, Some(from)) = (removed, self.intake.looked()) {
             let reason = "records were removed from the topic before they could be read";
+            // What happened in an outage that is still open is gone with them.
+            self.intake.see(now, false);
             self.intake.lost(from, now, reason, self.first);
         }
         changed

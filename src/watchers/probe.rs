@@ -1,7 +1,6 @@
 //! Whether a watcher could look, without recording anything: for `dwell check --connect`.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::sync::Arc;
 use dwell_injectors::kafka_settings::KafkaSecurity;
 use dwell_injectors::stamp::Clock;
 
+use super::file::open_regular;
 use super::{WatcherSettings, build, poll};
 use crate::dialects::{Dialect, Dialects};
 
@@ -47,8 +47,7 @@ pub fn probe(
 }
 
 fn file(path: &Path) -> Result<String, String> {
-    match File::open(path) {
-        Ok(_) if path.is_dir() => Err(format!("{} is a folder; name the file", path.display())),
+    match open_regular(path) {
         Ok(_) => Ok("can be read".to_owned()),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
@@ -57,6 +56,9 @@ fn file(path: &Path) -> Result<String, String> {
                 Ok(_) => Ok("is not there yet; its folder is".to_owned()),
                 Err(e) => Err(format!("cannot read {}: {e}; create it", folder.display())),
             }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::Other => {
+            Err(format!("cannot read {}: {e}", path.display()))
         }
         Err(e) => Err(format!("cannot read {}: {e}; check its permissions", path.display())),
     }

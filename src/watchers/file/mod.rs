@@ -34,6 +34,7 @@ use super::{RESOLUTION, WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
 pub(crate) use family::is_rotated_name;
 use source::FileId;
+pub(super) use source::open_regular;
 use tail::{OWN_FILE, Tail};
 
 /// The file watcher.
@@ -60,8 +61,9 @@ impl Watcher for FileWatcher {
             watcher: context.name.clone(),
             reason: format!("{}: {reason}", self.path.display()),
         };
-        if self.path.is_dir() {
-            return Err(refused("it is a directory; name a file"));
+        if let Some(kind) = std::fs::metadata(&self.path).ok().and_then(|meta| source::kind(&meta))
+        {
+            return Err(refused(&format!("it is a {kind}; name a regular file")));
         }
         let id = FileId::at(&self.path);
         if id.is_some() && context.own_files.iter().any(|own| FileId::at(own) == id) {

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use dwell_injectors::stamp::{Clock, Stamp};
@@ -77,6 +77,29 @@ pub(super) enum Shape {
     Cut,
 }
 
+/// Opens a regular file, and says of anything else what it is. A pipe that nobody writes into would else
+/// keep whoever opens it.
+pub(in crate::watchers) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    match kind(&file.metadata()?) {
+        None => Ok(file),
+        Some(kind) => Err(io::Error::other(format!("it is a {kind}; name a regular file"))),
+    }
+}
+
+/// What is at a path, where it is no regular file.
+pub(super) fn kind(meta: &std::fs::Metadata) -> Option<&'static str> {
+    let kind = meta.file_type();
+    let named = [
+        (kind.is_dir(), "folder"),
+        (kind.is_fifo(), "pipe"),
+        (kind.is_socket(), "socket"),
+        (!kind.is_file(), "device"),
+    ];
+    named.into_iter().find_map(|(is, name)| is.then_some(name))
+}
+
 /// An open file. See the module's text.
 pub(super) struct Open {
     file: File,
@@ -100,11 +123,8 @@ pub(super) struct Open {
 
 impl Open {
     pub fn at(path: &Path, start: Start) -> io::Result<Open> {
-        let file = File::open(path)?;
+        let file = open_regular(path)?;
         let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(io::Error::new(io::ErrorKind::IsADirectory, "not a regular file"));
-        }
         let offset = match start {
             Start::Beginning => 0,
             Start::End => meta.len(),

@@ -9,7 +9,7 @@ use dwell_injectors::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::family::{beside, family};
+use super::family::{Member, beside, family};
 use super::source::{FileId, Open, Place, Shape, Start};
 use super::wake::{Wake, folder};
 use crate::watchers::intake::{Intake, Mark};
@@ -17,7 +17,7 @@ use crate::watchers::{WatchError, later, not_before};
 
 /// How long a rotated file is read on after its last line: writers reopen late.
 const QUIET: Duration = Duration::from_secs(60);
-/// Rotated files that are read on at once.
+/// Rotated files that are kept open when they have been read to their ends. Others are never closed before.
 const MAX_RETIRED: usize = 8;
 /// How long the file may be missing (a rotation takes a moment) before that is recorded.
 const MISSING: Duration = Duration::from_secs(2);
@@ -41,6 +41,17 @@ struct Position {
 struct Retired {
     open: Open,
     quiet_since: Instant,
+    last: Read,
+}
+
+/// How the last read of a file went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Read {
+    /// There is more.
+    Amid,
+    /// To its end.
+    Ended,
+    Failed,
 }
 
 /// The state of one file watcher.
@@ -55,6 +66,8 @@ pub(super) struct Tail {
     missing: Option<(Instant, Stamp)>,
     /// True while the path names nothing.
     absent: bool,
+    /// True while a file that is open cannot be read.
+    failing: bool,
     /// True while the file is there, was never open and cannot be opened: what it holds is lost.
     denied: bool,
     /// When everything had last been read to its end.
@@ -88,6 +101,7 @@ impl Tail {
             known: HashSet::new(),
             missing: None,
             absent: false,
+            failing: false,
             denied: false,
             at_end,
             since,
@@ -137,7 +151,7 @@ impl Tail {
             let since = looked.map_or(i64::MAX, |l| l.wall_ns / 1_000_000_000);
             let read = self.retired.iter().any(|r| r.open.id == file.id);
             if file.modified >= since && !read && !position.files.is_empty() {
-                self.read_whole(&file.path);
+                self.read_whole(file);
             }
             self.known.insert(file.id);
         }
@@ -164,7 +178,7 @@ impl Tail {
 
     fn retire(&mut self, open: Open) {
         self.known.insert(open.id);
-        self.retired.push(Retired { open, quiet_since: Instant::now() });
+        self.retired.push(Retired { open, quiet_since: Instant::now(), last: Read::Amid });
     }
 
     /// True for a file that one of our injectors names: what is in there was sent by us.
@@ -178,13 +192,23 @@ impl Tail {
         if self.is_own(open.id) { Err(own_file()) } else { Ok(open) }
     }
 
-    fn read_whole(&mut self, path: &Path) {
-        match Open::at(path, Start::Beginning) {
+    /// Takes a rotated file, under the name that it bears by now. What cannot be read is lost.
+    fn read_whole(&mut self, file: &Member) {
+        let open = Open::at(&file.path, Start::Beginning).or_else(|error| {
+            let again = family(&self.path).into_iter().find(|f| f.id == file.id);
+            again.map_or(Err(error), |f| Open::at(&f.path, Start::Beginning))
+        });
+        match open {
             Ok(open) if self.is_own(open.id) => {
                 tracing::warn!("a file that an injector writes bears a rotated name; not read");
             }
             Ok(open) => self.retire(open),
-            Err(error) => tracing::warn!(%error, "a rotated file went before it could be read"),
+            Err(error) => {
+                let ours = error.kind() != io::ErrorKind::NotFound;
+                let from = self.intake.looked().unwrap_or(self.at_end);
+                let reason = format!("cannot read the rotated {}: {error}", file.path.display());
+                self.intake.lost(from, self.intake.now(), reason, ours);
+            }
         }
     }
 
@@ -283,29 +307,36 @@ impl Tail {
         let since = self.since;
         let mut ended = true;
         let mut failed = None;
-        let opens = self.retired.iter_mut().map(|r| (&mut r.open, Some(&mut r.quiet_since)));
+        let opens = self.retired.iter_mut();
+        let opens = opens.map(|r| (&mut r.open, Some((&mut r.quiet_since, &mut r.last))));
         let opens = opens.chain(self.current.iter_mut().map(|open| (open, None)));
-        for (open, quiet) in opens {
+        for (open, retired) in opens {
             let before = open.place().offset;
             let intake = &mut self.intake;
             // The first line that is finished may have begun long before.
             let mut begun = open.unfinished.take();
-            match open.read(&*clock, &mut |line, stamp| {
+            let read = open.read(&*clock, &mut |line, stamp| {
                 let since = begun.take().unwrap_or(since);
                 intake.message(line, stamp, not_before(&stamp, since));
-            }) {
-                Ok(end) => ended &= end,
-                Err(error) => failed = Some(error),
-            }
+            });
+            let how = match &read {
+                Ok(true) => Read::Ended,
+                Ok(false) => Read::Amid,
+                Err(_) => Read::Failed,
+            };
+            ended &= how == Read::Ended;
+            failed = read.err().or(failed);
             open.unfinished = open.is_amid_line().then(|| begun.unwrap_or(since));
-            if let Some(quiet) = quiet.filter(|_| open.place().offset != before) {
-                *quiet = Instant::now();
+            let moved = open.place().offset != before;
+            if let Some((quiet_since, last)) = retired {
+                *last = how;
+                *quiet_since = if moved { Instant::now() } else { *quiet_since };
             }
         }
+        self.failing = failed.is_some();
         if let Some(error) = failed {
             let from = self.at_end;
             self.intake.blind(from, format!("cannot read the file: {error}"), true);
-            ended = false;
         }
         self.forget_quiet();
         if !ended && self.intake.full() {
@@ -314,15 +345,24 @@ impl Tail {
         Ok(ended)
     }
 
+    /// Closes rotated files that were read to their ends and have nothing more to say, or are too many.
+    /// One that cannot be read is given up after the same time, and what it held is lost.
     fn forget_quiet(&mut self) {
         let clock = self.intake.context.clock.clone();
-        while let Some(at) = self
-            .retired
-            .iter()
-            .position(|r| r.quiet_since.elapsed() > QUIET)
-            .or((self.retired.len() > MAX_RETIRED).then_some(0))
-        {
-            let mut old = self.retired.remove(at).open;
+        loop {
+            let many = self.retired.len() > MAX_RETIRED;
+            let at = self.retired.iter().position(|r| match r.last {
+                Read::Amid => false,
+                Read::Ended => many || r.quiet_since.elapsed() > QUIET,
+                Read::Failed => r.quiet_since.elapsed() > QUIET,
+            });
+            let Some(at) = at else { return };
+            let retired = self.retired.remove(at);
+            if retired.last == Read::Failed {
+                let reason = "a rotated file could not be read to its end";
+                self.intake.lost(self.at_end, self.intake.now(), reason, true);
+            }
+            let mut old = retired.open;
             let since = old.unfinished.unwrap_or(self.since);
             let intake = &mut self.intake;
             old.last(&*clock, &mut |line, stamp| {
@@ -373,7 +413,8 @@ impl Tail {
         let mut missed = family(&self.path);
         missed.retain(|f| !self.known.contains(&f.id) && f.id != open.id);
         for file in missed {
-            self.read_whole(&file.path);
+            self.read_whole(&file);
+            self.known.insert(file.id);
         }
         self.adopt(open);
         self.wake.follow(&self.path);
@@ -407,7 +448,7 @@ impl Tail {
     fn found(&mut self) {
         self.missing = None;
         self.absent = false;
-        if self.intake.is_blind() {
+        if self.intake.is_blind() && !self.failing {
             let now = self.intake.now();
             // What was open has been read on, and what is new is read from its first byte.
             self.intake.see(now, !self.denied);

@@ -215,6 +215,24 @@ fn denied_child() {
     });
     running.stop();
     assert!(!bench.rows().iter().any(|r| matches!(r, Row::Look(_))), "nothing was looked at");
+    denied_rotated();
+}
+
+/// A rotated file that may not be read is told and not dropped in silence.
+fn denied_rotated() {
+    let bench = Bench::new(1);
+    let at = |name: &str| bench.folder.path().join(name);
+    let path = at("alerts.json");
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    append(&path, &bench.alert(0));
+    all_sighted(&bench, 1);
+    running.stop();
+    append(&at("alerts.json.1"), "{}");
+    fs::set_permissions(at("alerts.json.1"), fs::Permissions::from_mode(0o000)).unwrap();
+    let running = bench.start(&file_settings(&path));
+    until("the loss is told", || losses(&bench) == 1);
+    running.stop();
 }
 
 #[test]
@@ -288,4 +306,55 @@ fn a_restart_finds_what_it_read_by_its_bytes_and_the_rest_by_its_name() {
     running.stop();
     assert_eq!(bench.sighted(), [0, 1, 2]);
     assert_eq!(losses(&bench), 0);
+}
+
+#[test]
+fn rotated_files_that_were_not_read_to_their_ends_are_kept_however_many_there_are() {
+    let bench = Bench::new(2);
+    let at = |name: &str| bench.folder.path().join(name);
+    let path = at("alerts.json");
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    append(&path, &bench.alert(0));
+    all_sighted(&bench, 1);
+    running.stop();
+    // More than is read in one go, then the alert; a hole takes no room.
+    fs::File::options().write(true).open(&path).unwrap().set_len(18 << 20).unwrap();
+    append(&path, "");
+    append(&path, &bench.alert(1));
+    fs::rename(&path, at("alerts.json.12")).unwrap();
+    for n in (1..12).rev() {
+        append(&at(&format!("alerts.json.{n}")), "{}");
+    }
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    all_sighted(&bench, 2);
+    running.stop();
+    assert_eq!((bench.sighted(), losses(&bench)), (numbers(2), 0));
+}
+
+/// A pipe without a writer lets nobody in who does not say so.
+#[test]
+fn a_path_that_names_no_file_is_refused_at_once() {
+    let bench = Bench::new(1);
+    let pipe = bench.folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    let settings: WatcherSettings = toml::from_str(&file_settings(&pipe)).unwrap();
+    let (clock, runtime) = (bench.clock.clone(), bench.runtime.handle().clone());
+    let (said, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let dialects = Dialects::embedded().unwrap();
+        said.send(dwell::watchers::probe(&settings, &dialects, &*clock, &runtime)).unwrap();
+    });
+    let refusal = answer.recv_timeout(Duration::from_secs(5)).expect("a check ends").unwrap_err();
+    assert!(refusal.contains("is a pipe; name a regular file"), "{refusal}");
+    let (running, _) = bench.start_unready(&file_settings(&pipe));
+    let begin = Instant::now();
+    while !running.thread.is_finished() {
+        assert!(begin.elapsed() < Duration::from_secs(5), "it hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let error = running.thread.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("it is a pipe"), "{error}");
 }

@@ -60,6 +60,14 @@ impl Mark {
     }
 }
 
+/// What was in a record.
+pub(super) struct Taken {
+    /// Number of sightings.
+    pub sighted: usize,
+    /// True where a token was in it, ours or forged.
+    pub held: bool,
+}
+
 /// Collects what a watcher reads until it is committed.
 pub(super) struct Intake {
     pub context: WatchContext,
@@ -165,16 +173,26 @@ impl Intake {
         sighted + self.whole(bytes, &left, observed, not_before)
     }
 
-    /// Takes one record that has already been parsed.
-    pub fn value(&mut self, value: &Value, observed: Stamp, not_before: Option<Stamp>) -> usize {
+    /// Takes one record that has already been parsed. Forgeries in one that is `known` were counted before.
+    pub fn value(
+        &mut self,
+        value: &Value,
+        (observed, known): (Stamp, bool),
+        not_before: Option<Stamp>,
+    ) -> Taken {
         let text = value.to_string();
-        let ids = self.tokens(text.as_bytes(), observed);
+        let (ids, forged) = self.found(text.as_bytes());
+        if forged > 0 && !known {
+            self.stray(StrayClass::Forged, forged, text.as_bytes(), observed);
+        }
+        let held = forged > 0 || !ids.is_empty();
         if ids.is_empty() && self.proven {
             self.records += 1;
-            return 0;
+            return Taken { sighted: 0, held };
         }
         let reading = self.dialect.read_value(value);
-        self.reading(reading, &ids, (text.as_bytes(), observed), not_before)
+        let sighted = self.reading(reading, &ids, (text.as_bytes(), observed), not_before);
+        Taken { sighted, held }
     }
 
     /// Tokens in what a transport carries beside a record (key, headers): of the record's own alert.
@@ -268,14 +286,7 @@ impl Intake {
 
     /// Our tokens in the bytes; forged ones are counted.
     fn tokens(&mut self, bytes: &[u8], observed: Stamp) -> Vec<TokenId> {
-        let mut ids = Vec::new();
-        let mut forged = 0;
-        let scanner = self.context.scanner.clone();
-        scanner.scan(bytes, &mut |hit| match hit.id {
-            Some(id) if !ids.contains(&id) => ids.push(id),
-            Some(_) => {}
-            None => forged += 1,
-        });
+        let (ids, forged) = self.found(bytes);
         if forged > 0 {
             self.stray(StrayClass::Forged, forged, bytes, observed);
         }
@@ -283,13 +294,19 @@ impl Intake {
     }
 
     fn quiet_tokens(&self, bytes: &[u8]) -> Vec<TokenId> {
+        self.found(bytes).0
+    }
+
+    /// Our tokens in the bytes, and how many forged ones there are.
+    fn found(&self, bytes: &[u8]) -> (Vec<TokenId>, u64) {
         let mut ids = Vec::new();
-        self.context.scanner.scan(bytes, &mut |hit| {
-            if let Some(id) = hit.id.filter(|id| !ids.contains(id)) {
-                ids.push(id);
-            }
+        let mut forged = 0;
+        self.context.scanner.scan(bytes, &mut |hit| match hit.id {
+            Some(id) if !ids.contains(&id) => ids.push(id),
+            Some(_) => {}
+            None => forged += 1,
         });
-        ids
+        (ids, forged)
     }
 
     fn stray(&mut self, class: StrayClass, count: u64, bytes: &[u8], at: Stamp) {
@@ -372,6 +389,14 @@ impl Intake {
         };
         self.batch.rows.push(Row::Blind(blind.clone()));
         self.blind = Some(blind);
+    }
+
+    /// Says more exactly why the open span is one: its closing row has these words.
+    pub fn retell(&mut self, reason: String) {
+        if let Some(blind) = &mut self.blind {
+            self.context.blind_reason.set(&reason);
+            blind.reason = reason;
+        }
     }
 
     /// Closes the open blind span, if any.

@@ -9,13 +9,18 @@
 //! - Nobody can be told what did not arrive: its looks mean "we were listening". The time in which no
 //!   process listened is a blind span, opened by the next start; so is one of a second and more in which
 //!   the process was stopped or the machine slept.
+//! - A body over the limit is refused 413, and may have been the alert. Where who sends is known without it
+//!   (a bearer token, a secret path), nobody listens from then on until the next body that is taken; the
+//!   span says how many were refused.
 //! - When a sender first tried is not known. What arrives was sent just now only if we have been listening
 //!   ever since its canary was submitted; the outcomes see to that, by the blind spans. What was waiting
 //!   for a process that did not run carries the beginning of that as its lower bound.
 //!
-//! Not promised: that a sender posts. See `silence unproven` in the outcomes.
+//! Not promised: that a sender posts. See `silence unproven` in the outcomes. Nor is a body over the limit
+//! told where the signature covers it or nobody has to prove anything: any stranger could blind us so.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -57,6 +62,8 @@ struct Hook {
     verifier: Verifier,
     intake: Mutex<Option<Intake>>,
     failure: Mutex<Option<LedgerError>>,
+    /// Bodies over the limit that a known sender was refused since the last one that was taken.
+    refused: AtomicU64,
     position: Value,
 }
 
@@ -100,6 +107,7 @@ impl WebhookWatcher {
             verifier: self.verifier,
             intake: Mutex::new(Some(intake)),
             failure: Mutex::new(None),
+            refused: AtomicU64::new(0),
             position,
         });
         let accepting = hook.clone();
@@ -143,9 +151,28 @@ impl Hook {
             let now = intake.now();
             match trouble {
                 Some(reason) => intake.blind(now, format!("cannot accept: {reason}"), true),
-                None => intake.see(now, false),
+                // What was refused is not heard because more could be said.
+                None if self.refused.load(Ordering::Relaxed) == 0 => intake.see(now, false),
+                None => {}
             }
         }
+    }
+
+    /// A body over the limit, of a sender that is known or not: what to answer.
+    fn refuse(&self, rest: &str, headers: &HeaderMap, observed: Stamp) -> StatusCode {
+        let now_s = observed.wall_ns.div_euclid(1_000_000_000);
+        let known = self.verifier.before_body() && self.verifier.accepts(rest, headers, &[], now_s);
+        if let (true, Some(intake)) = (known, self.lock().as_mut()) {
+            let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+            let bodies = if count == 1 { "body" } else { "bodies" };
+            let limit = MAX_BODY >> 20;
+            let reason = format!(
+                "{count} {bodies} over {limit} MiB refused with 413; have the sender group fewer alerts"
+            );
+            intake.blind(observed, reason.clone(), true);
+            intake.retell(reason);
+        }
+        StatusCode::PAYLOAD_TOO_LARGE
     }
 
     /// Records looks until told to stop.
@@ -217,6 +244,9 @@ impl Hook {
         } else {
             StatusCode::NO_CONTENT
         };
+        if status == StatusCode::NO_CONTENT && self.refused.swap(0, Ordering::Relaxed) > 0 {
+            intake.see(observed, false);
+        }
         let ticket = intake.pending().then(|| intake.hand_over(&self.position));
         (status, ticket)
     }
@@ -238,13 +268,16 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
     if request.method() != Method::POST && request.method() != Method::PUT {
         return StatusCode::METHOD_NOT_ALLOWED;
     }
-    if declared(request.headers()) > MAX_BODY as u64 {
-        return StatusCode::PAYLOAD_TOO_LARGE;
-    }
     let (parts, body) = request.into_parts();
+    if declared(&parts.headers) > MAX_BODY as u64 {
+        return hook.refuse(&rest, &parts.headers, arrived.0);
+    }
     let body = match axum::body::to_bytes(body, MAX_BODY).await {
         Ok(body) => body,
-        Err(error) => return too_much_or_broken(&error),
+        Err(error) if is_too_much(&error) => {
+            return hook.refuse(&rest, &parts.headers, arrived.0);
+        }
+        Err(_) => return StatusCode::BAD_REQUEST,
     };
     let now_s = arrived.0.wall_ns.div_euclid(1_000_000_000);
     if !hook.verifier.accepts(&rest, &parts.headers, &body, now_s) {
@@ -275,9 +308,8 @@ fn declared(headers: &HeaderMap) -> u64 {
     value.and_then(|v| v.parse().ok()).unwrap_or(0)
 }
 
-/// A body over the limit, or a sender that went away.
-fn too_much_or_broken(error: &axum::Error) -> StatusCode {
-    let over = std::error::Error::source(error)
-        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-    if over { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST }
+/// A body over the limit, not a sender that went away.
+fn is_too_much(error: &axum::Error) -> bool {
+    std::error::Error::source(error)
+        .is_some_and(|source| source.is::<http_body_util::LengthLimitError>())
 }

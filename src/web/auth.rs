@@ -70,6 +70,11 @@ impl Verifier {
         matches!(self.scheme, Scheme::Path(_))
     }
 
+    /// True where who sends is known before the body is: by the path or the header.
+    pub fn before_body(&self) -> bool {
+        matches!(self.scheme, Scheme::Path(_) | Scheme::Bearer(_))
+    }
+
     /// True when the request is from somebody who knows a secret. `rest` is what follows the
     /// configured path, `now_s` the present second.
     pub fn accepts(&self, rest: &str, headers: &HeaderMap, body: &[u8], now_s: i64) -> bool {

@@ -11,7 +11,7 @@
 //!   reaches back over the gap, so the span is closed at that look's start and marked recovered. One
 //!   that never comes leaves it open.
 //! - Limits: 16 MiB an answer, 200 pages and 100,000 records a look. A breach is a blind span. A page may
-//!   repeat records of the one before; an id is sighted once.
+//!   repeat records of the one before; an id is sighted once, and a forgery in it counted once.
 //! - `Retry-After` is honoured up to five minutes; failures back off to a minute.
 //!
 //! Not promised: records that become visible later than the overlap with older times. The overlap is
@@ -206,10 +206,17 @@ struct Looker {
     since: Stamp,
     /// Start of the last complete look of this run or the one before.
     shown_since: Option<Stamp>,
-    /// Ids of sighted records, with the number of the look that last showed them.
-    sighted: HashMap<String, u64>,
+    /// Ids of records with a token in them, ours or forged.
+    held: HashMap<String, Held>,
     looks: u64,
     failures: u32,
+}
+
+/// A record with a token in it.
+struct Held {
+    /// Number of the look that last showed it.
+    last: u64,
+    sighted: bool,
 }
 
 impl Looker {
@@ -220,7 +227,7 @@ impl Looker {
             shown_since: last.map(|p| p.since),
             watcher: Arc::new(watcher),
             intake,
-            sighted: HashMap::new(),
+            held: HashMap::new(),
             looks: 0,
             failures: 0,
         }
@@ -300,20 +307,25 @@ impl Looker {
         }
         self.shown_since = Some(from);
         let look = self.looks;
-        self.sighted.retain(|_, last| *last == look);
+        self.held.retain(|_, held| held.last == look);
     }
 
     fn take(&mut self, value: &Value, observed: Stamp) -> usize {
         let id = self.watcher.dialect.id_of(value);
-        if let Some(last) = self.sighted.get_mut(&id) {
-            *last = self.looks;
-            return 0;
+        let known = self.held.get_mut(&id);
+        let is_known = known.is_some();
+        if let Some(held) = known {
+            held.last = self.looks;
+            if held.sighted {
+                return 0;
+            }
         }
-        let sightings = self.intake.value(value, observed, self.shown_since);
-        if sightings > 0 {
-            self.sighted.insert(id, self.looks);
+        // A forgery hides nothing that comes into the same record later.
+        let taken = self.intake.value(value, (observed, is_known), self.shown_since);
+        if taken.held {
+            self.held.insert(id, Held { last: self.looks, sighted: taken.sighted > 0 });
         }
-        sightings
+        taken.sighted
     }
 
     /// Opens the blind span and says how long to wait.

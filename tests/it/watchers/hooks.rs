@@ -220,3 +220,45 @@ fn tls_is_served_and_nothing_else_on_its_port() {
     let refused = build(&settings, &Dialects::embedded().unwrap()).err().expect("no plain HTTP");
     assert!(refused.to_string().contains("tls"), "{refused}");
 }
+
+/// What was refused for its size may have been the alert: silence proves nothing until the sender is heard
+/// again. Whoever is not known can blind nobody.
+#[test]
+fn a_body_over_the_limit_is_counted_and_nobody_was_listening_until_the_next_one() {
+    let bench = Bench::new(2);
+    let port = free_port();
+    let running = bench.start(&hook(&bench, port, "bearer", ""));
+    let blinds = || {
+        let of = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
+        bench.rows().into_iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let head = |headers: &str| format!("POST /hook HTTP/1.1\r\nhost: h\r\n{headers}");
+    let declared = |headers: &str| {
+        let head = head(headers);
+        exchange(port, format!("{head}content-length: 1048577\r\n\r\n").as_bytes())
+    };
+    assert_eq!(declared(""), 413);
+    assert_eq!(post(port, "/hook", GOOD, &bench.alert(0)), 204);
+    assert!(blinds().is_empty(), "a stranger blinded us");
+    assert_eq!(declared(GOOD), 413);
+    until("the span is told", || blinds().len() == 1);
+    assert!(blinds()[0].ours && blinds()[0].to.is_none());
+    // The same without a word of its length.
+    let chunk = format!("{:x}\r\n{}\r\n", 1 << 19, "x".repeat(1 << 19));
+    let body = format!("{chunk}{chunk}{chunk}0\r\n\r\n");
+    let head = format!("{}transfer-encoding: chunked\r\n\r\n", head(GOOD));
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let _ = stream.write_all(format!("{head}{body}").as_bytes());
+    let mut status = [0; 12];
+    if stream.read_exact(&mut status).is_ok() {
+        assert_eq!(&status, b"HTTP/1.1 413");
+    }
+    assert_eq!(post(port, "/hook", GOOD, &bench.alert(1)), 204);
+    running.stop();
+    let blinds = blinds();
+    let closed = &blinds[blinds.len() - 1];
+    assert!(closed.to.is_some() && !closed.recovered && closed.ours, "{blinds:?}");
+    assert!(closed.reason.starts_with("2 bodies over 1 MiB refused"), "{}", closed.reason);
+    assert!(bench.rows().iter().any(|r| matches!(r, Row::Look(l) if l.complete)));
+    assert_eq!(bench.sighted(), [0, 1]);
+}

@@ -436,3 +436,30 @@ fn an_outage_is_made_good_or_stays_open() {
     running.stop();
     assert_eq!(blinds(&bench).len(), 3, "the same span, still open");
 }
+
+/// A document is shown by every look for as long as the overlap is; what is wrong in it is wrong once.
+#[test]
+fn a_forgery_is_counted_once_however_often_it_is_shown() {
+    let bench = Bench::new(2);
+    let forged = {
+        let token = bench.token(0);
+        let last = if token.ends_with('a') { 'b' } else { 'a' };
+        format!("{}{last}", &token[..token.len() - 1])
+    };
+    let more = Arc::new(Mutex::new(String::new()));
+    let (shown, added) = (forged.clone(), more.clone());
+    let port = scripted(move |_, stream| {
+        let more = added.lock().unwrap().clone();
+        let record = format!(r#"{{"id":"x","document":{{"user":"{shown}","more":"{more}"}}}}"#);
+        let _ = stream.write_all(ok(&format!(r#"{{"records":[{record}]}}"#)).as_bytes());
+    });
+    let running = bench.start(&settings(port, "1s"));
+    until("it is counted", || bench.strays(StrayClass::Forged) > 0);
+    std::thread::sleep(Duration::from_millis(600));
+    assert_eq!(bench.strays(StrayClass::Forged), 1);
+    // A forgery hides nothing that comes into the same document later.
+    *more.lock().unwrap() = bench.token(1);
+    until("the token is sighted", || bench.sighted() == [1]);
+    running.stop();
+    assert_eq!(bench.strays(StrayClass::Forged), 1);
+}

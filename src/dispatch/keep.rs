@@ -46,7 +46,7 @@ pub fn keep_watching(
 ) -> Result<(), Failure> {
     let committed = shared.ledger.subscribe();
     let mut watching = Watching::start(watchers, shared)?;
-    watching.wait_ready(&orders.stop)?;
+    watching.wait_placed(&orders.stop)?;
     let mut last_status = None::<Instant>;
     loop {
         while let Ok(rows) = committed.try_recv() {

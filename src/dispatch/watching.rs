@@ -57,6 +57,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(10);
 struct Running {
     name: String,
     ready: Arc<AtomicBool>,
+    /// True when the ledger holds the position to go on from.
+    placed: bool,
     blind_reason: BlindReason,
     thread: Option<std::thread::JoinHandle<Result<(), WatchError>>>,
 }
@@ -77,6 +79,7 @@ impl Watching {
         for part in parts {
             let ready = Arc::new(AtomicBool::new(false));
             let blind_reason = BlindReason::default();
+            let placed = part.cursor.is_some() && !part.anew;
             let alerts = part.stage >= Stage::Detected;
             let context = WatchContext {
                 name: part.name.clone(),
@@ -100,7 +103,7 @@ impl Watching {
                 .spawn(move || watcher.run(context))
                 .map_err(|e| Failure::Environment(format!("cannot start a thread: {e}")))?;
             let thread = Some(thread);
-            watching.running.push(Running { name: part.name, ready, blind_reason, thread });
+            watching.running.push(Running { name: part.name, ready, placed, blind_reason, thread });
         }
         Ok(watching)
     }
@@ -108,10 +111,20 @@ impl Watching {
     /// Waits until every watcher has taken its starting position: nothing that happens afterwards
     /// can be skipped. An order to stop ends the wait, since nothing is injected after it.
     pub fn wait_ready(&mut self, stop: &Stop) -> Result<(), Failure> {
+        self.wait(stop, |w| w.ready.load(Ordering::Acquire))
+    }
+
+    /// The same for who injects nothing: a target that is away costs nothing where the ledger knows how
+    /// far it was read, since what it shows when it comes back is read from there.
+    pub fn wait_placed(&mut self, stop: &Stop) -> Result<(), Failure> {
+        self.wait(stop, |w| w.placed || w.ready.load(Ordering::Acquire))
+    }
+
+    fn wait(&mut self, stop: &Stop, is_there: fn(&Running) -> bool) -> Result<(), Failure> {
         let begin = Instant::now();
         while !stop.is_ordered() {
             self.failed()?;
-            let late = self.running.iter().find(|w| !w.ready.load(Ordering::Acquire));
+            let late = self.running.iter().find(|w| !is_there(w));
             let Some(late) = late else { break };
             if begin.elapsed() > READY_WITHIN {
                 let why = late.blind_reason.reason();

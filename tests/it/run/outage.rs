@@ -140,3 +140,31 @@ fn watch_with_nothing_outstanding_says_so_and_needs_no_watcher() {
     assert!(said.contains("nothing is outstanding"), "{said}");
     assert!(begin.elapsed() < Duration::from_secs(10), "it waited for a watcher");
 }
+
+/// What one watcher reads is not given up because another one's target is away.
+#[test]
+fn watch_stays_while_a_target_is_down_whose_place_is_known() {
+    let api = Api::start();
+    let site = Site::new(&Setup { count: 3, window: "500ms", deadline: "1s", ..Setup::default() });
+    let poll = search_at(api.address);
+    let watcher =
+        format!("[[watcher]]\nname = \"search\"\nstage = \"ingested\"\n{poll}\n[[route]]");
+    site.edit("[[route]]", &watcher);
+    site.dwell(&["run"]);
+    api.up.store(false, Ordering::SeqCst);
+    let mut child = site.start(&["watch"]);
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("watching: 3 outstanding") {
+        let read = stderr.read_line(&mut said).unwrap();
+        assert!(read > 0, "it ended: {said}");
+    }
+    assert!(child.try_wait().unwrap().is_none());
+    signal(&child, "-TERM");
+    child.wait().unwrap();
+    // A run injects nothing while one of its targets does not answer, known place or not.
+    let done = site.dwell(&["run"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(3), "{said}");
+    assert!(said.contains("watcher search found no starting position"), "{said}");
+}

@@ -87,8 +87,10 @@ pub(super) fn kill_switch(findings: &mut Findings<'_>, path: &Path) {
 
 /// Notes a source that has no lines.
 pub(super) fn read_file(findings: &mut Findings<'_>, field: &str, path: &Path) {
-    if path.is_dir() {
-        findings.at(field, format!("{} is a folder", path.display()), "name the file in it");
+    let kind = path.metadata().ok().and_then(|meta| crate::watchers::irregular(&meta));
+    if let Some(kind) = kind {
+        let help = if kind == "folder" { "name the file in it" } else { "name a regular file" };
+        findings.at(field, format!("{} is a {kind}", path.display()), help);
     }
 }
 

@@ -40,7 +40,7 @@ mod pulse;
 mod settings;
 mod webhook;
 
-pub(crate) use file::is_rotated_name;
+pub(crate) use file::{irregular, is_rotated_name};
 pub use probe::probe;
 pub use pulse::Pulse;
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};

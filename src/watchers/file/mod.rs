@@ -34,6 +34,7 @@ use super::{RESOLUTION, WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
 pub(crate) use family::is_rotated_name;
 use source::FileId;
+pub(crate) use source::irregular;
 pub(super) use source::open_regular;
 use tail::{OWN_FILE, Tail};
 
@@ -61,8 +62,7 @@ impl Watcher for FileWatcher {
             watcher: context.name.clone(),
             reason: format!("{}: {reason}", self.path.display()),
         };
-        if let Some(kind) = std::fs::metadata(&self.path).ok().and_then(|meta| source::kind(&meta))
-        {
+        if let Some(kind) = std::fs::metadata(&self.path).ok().and_then(|meta| irregular(&meta)) {
             return Err(refused(&format!("it is a {kind}; name a regular file")));
         }
         let id = FileId::at(&self.path);

@@ -82,14 +82,14 @@ pub(super) enum Shape {
 pub(in crate::watchers) fn open_regular(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let file = File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
-    match kind(&file.metadata()?) {
+    match irregular(&file.metadata()?) {
         None => Ok(file),
         Some(kind) => Err(io::Error::other(format!("it is a {kind}; name a regular file"))),
     }
 }
 
 /// What is at a path, where it is no regular file.
-pub(super) fn kind(meta: &std::fs::Metadata) -> Option<&'static str> {
+pub(crate) fn irregular(meta: &std::fs::Metadata) -> Option<&'static str> {
     let kind = meta.file_type();
     let named = [
         (kind.is_dir(), "folder"),

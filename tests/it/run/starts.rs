@@ -60,3 +60,18 @@ fn a_poll_target_that_is_down_ends_with_three_and_the_reason() {
     assert!(warned.contains("refused"), "{warned}");
     no_loose_ends(&site, 12);
 }
+
+#[test]
+fn a_pipe_in_place_of_the_alerts_is_refused_before_anything_begins() {
+    let site = Site::new(&Setup::default());
+    let path = site.path("alerts.json");
+    std::fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    for verb in ["check", "run"] {
+        let done = site.dwell(&[verb]);
+        let said = [done.stdout.as_slice(), done.stderr.as_slice()].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert_eq!(done.status.code(), Some(2), "{verb}: {said}");
+        assert!(said.contains("alerts.json is a pipe"), "{said}");
+    }
+}

@@ -146,13 +146,16 @@ pub(super) fn trend(model: &Trend) -> String {
         let _ = write!(
             body,
             "<h2>{} / {}</h2><p>{}</p>{}<table><thead><tr><th>When</th><th class=\"n\">Detected</th>\
-             <th class=\"n\">Mean up to {}</th></tr></thead><tbody>",
+             <th class=\"n\">Mean{}</th></tr></thead><tbody>",
             safe(&route.route),
             safe(&route.expectation),
             names.safe(&route.words),
             of_lines(route)
                 .map_or(String::new(), |w| format!("<p class=\"small\">{}</p>", names.safe(w))),
-            duration(route.mean_until_ns)
+            match route.mean_until_ns {
+                0 => String::new(),
+                until => format!(" up to {}", duration(until)),
+            }
         );
         for point in &route.points {
             let times = &point.times;

@@ -124,9 +124,9 @@ fn missed(pair: &Pair, margins: &Margins) -> String {
     pair.missed_counted.as_ref().map_or("none old enough to be judged on a side".to_owned(), points)
 }
 
-/// What shares count.
+/// What shares count; a factor that rounds to one is none worth a word.
 fn counted(together: f64) -> String {
-    match together > 1.0 {
+    match together >= 1.05 {
         true => format!("misses come together: {together:.1} canaries count as one"),
         false => "each canary counts as one".to_owned(),
     }

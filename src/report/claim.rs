@@ -177,60 +177,46 @@ fn tally(first: &[(&CanaryView, &Verdict)], batch_ns: u64) -> Tally {
     tally
 }
 
+/// How many batches it takes where so many are not all in time.
+fn batches_needed(terms: &Terms, tally: &Tally) -> u64 {
+    let failed = tally.batches.n - tally.batches.all;
+    canaries_needed(terms.quantile, terms.confidence, failed).unwrap_or(u64::MAX)
+}
+
+fn state(terms: &Terms, tally: &Tally) -> &'static str {
+    let alone = || {
+        tally.proven == tally.judged
+            || canaries_needed(terms.quantile, terms.confidence, tally.not_in_time)
+                .is_some_and(|needed| needed <= tally.proven)
+    };
+    let all = tally.judged >= terms.n && tally.not_in_time + tally.open <= terms.m;
+    if terms.refused.is_some() {
+        "refused"
+    } else if tally.not_in_time > terms.m {
+        "not carried"
+    } else if all && alone() && batches_needed(terms, tally) <= tally.batches.n {
+        "carried"
+    } else {
+        "undecided"
+    }
+}
+
 fn report(
     terms: &Terms,
     tally: &Tally,
     plan: &ExpectationPlan,
     (unsent, batch): (&Unsent, &Length),
 ) -> ClaimReport {
-    let failed = tally.batches.n - tally.batches.all;
-    let batches_needed =
-        canaries_needed(terms.quantile, terms.confidence, failed).unwrap_or(u64::MAX);
-    let alone = || {
-        tally.proven == tally.judged
-            || canaries_needed(terms.quantile, terms.confidence, tally.not_in_time)
-                .is_some_and(|needed| needed <= tally.proven)
-    };
-    let state = if terms.refused.is_some() {
-        "refused"
-    } else if tally.not_in_time > terms.m {
-        "not carried"
-    } else if tally.judged < terms.n {
-        "undecided"
-    } else if tally.not_in_time + tally.open <= terms.m
-        && alone()
-        && batches_needed <= tally.batches.n
-    {
-        "carried"
-    } else {
-        "undecided"
-    };
+    let state = state(terms, tally);
     let about = format!(
         "{} within {} with {} confidence",
         percent(terms.quantile),
         duration(plan.deadline_ns),
         percent(terms.confidence)
     );
-    let fixed = match (terms.fixed, &terms.fixed_at) {
-        ("recorded", Some(at)) => format!("fixed {at}"),
-        _ => "fixed by the run's plan".to_owned(),
-    };
-    let together = match tally.batches.n < tally.judged && state == "undecided" {
-        true => format!(
-            ", in {} batches of {} ({}), {failed} of them not all in time; it takes {batches_needed}",
-            tally.batches.n,
-            duration(batch.ns),
-            batch.why
-        ),
-        false => String::new(),
-    };
     let words = match &terms.refused {
         Some(why) => format!("claim of {about} refused: {why}"),
-        None => format!(
-            "planned n {}, m {} ({fixed}): claim of {about} {state}{}; {} judged, {} not in time, \
-             {} open{together}",
-            terms.n, terms.m, unsent.words, tally.judged, tally.not_in_time, tally.open
-        ),
+        None => in_words(terms, tally, &format!("{about} {state}{}", unsent.words), (state, batch)),
     };
     ClaimReport {
         fixed: terms.fixed.to_owned(),
@@ -250,6 +236,33 @@ fn report(
         state: state.to_owned(),
         words,
     }
+}
+
+fn in_words(
+    terms: &Terms,
+    tally: &Tally,
+    outcome: &str,
+    (state, batch): (&str, &Length),
+) -> String {
+    let fixed = match (terms.fixed, &terms.fixed_at) {
+        ("recorded", Some(at)) => format!("fixed {at}"),
+        _ => "fixed by the run's plan".to_owned(),
+    };
+    let mut words = format!(
+        "planned n {}, m {} ({fixed}): claim of {outcome}; {} judged, {} not in time, {} open",
+        terms.n, terms.m, tally.judged, tally.not_in_time, tally.open
+    );
+    if tally.batches.n < tally.judged && state == "undecided" {
+        words.push_str(&format!(
+            ", in {} batches of {} ({}), {} of them not all in time; it takes {}",
+            tally.batches.n,
+            duration(batch.ns),
+            batch.why,
+            tally.batches.n - tally.batches.all,
+            batches_needed(terms, tally)
+        ));
+    }
+    words
 }
 
 /// The objective's state and words with the claim's weight. Only an objective with a confidence is a

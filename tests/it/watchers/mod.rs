@@ -371,6 +371,8 @@ fn kafka_misses_no_first_record_and_makes_an_outage_good() {
     let producer: BaseProducer = rdkafka::ClientConfig::new()
         .set("bootstrap.servers", cluster.bootstrap_servers())
         .set("linger.ms", "0")
+        // Else the sender itself may stay away for longer than a flush waits.
+        .set("reconnect.backoff.max.ms", "500")
         .create()
         .unwrap();
     let send = |serial: u32| {

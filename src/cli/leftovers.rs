@@ -5,7 +5,7 @@
 //! there. A file that is there may have lost the line, a topic may have expired it: nobody looks inside.
 //!
 //! Nothing is ever cut out of a log or a topic. `--remove` deletes whole files only, and only those
-//! that the ledger says an injector made, see [`remove`].
+//! that the ledger says an injector made, see `remove`.
 
 mod remove;
 

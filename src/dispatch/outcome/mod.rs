@@ -14,7 +14,7 @@
 //! - Blind is not missed: a miss needs every required watcher to be proven, to have covered the time
 //!   from submission to the deadline without a break, and to have begun a look after the deadline.
 //! - A time to detect is an interval `[lower, upper]` in nanoseconds; the upper end is what our own
-//!   clock saw, the lower end what the last look that did not show it allows ([`sight`]).
+//!   clock saw, the lower end what the last look that did not show it allows (`sight`).
 //!
 //! # One axis
 //!

@@ -231,7 +231,8 @@ fn denied_rotated() {
     append(&at("alerts.json.1"), "{}");
     fs::set_permissions(at("alerts.json.1"), fs::Permissions::from_mode(0o000)).unwrap();
     let running = bench.start(&file_settings(&path));
-    until("the loss is told", || losses(&bench) == 1);
+    // A machine that stood still for a while has a span of its own.
+    until("the loss is told", || losses(&bench) >= 1);
     running.stop();
 }
 

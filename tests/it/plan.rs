@@ -226,6 +226,21 @@ fn a_configured_rule_period_counts_unless_the_command_line_has_another() {
 }
 
 #[test]
+fn what_a_claim_will_count_is_said_before_the_campaign() {
+    let folder = made();
+    let said = |args: &[&str]| {
+        String::from_utf8(dwell(folder.path(), &[&["plan"], args].concat()).stdout).unwrap()
+    };
+    let unknown = said(&[]);
+    let words = "batches of 5 min, and a claim counts those while nothing is known of how often";
+    assert!(unknown.contains(words), "{unknown}");
+    let known = said(&["--rule-period", "1s"]);
+    assert!(!known.contains("a claim counts"), "{known}");
+    let rare = said(&["--rule-period", "30m"]);
+    assert!(rare.contains("and a claim counts no more"), "{rare}");
+}
+
+#[test]
 fn a_claim_is_fixed_before_the_campaign_and_never_after() {
     let folder = made();
     let shown = json(folder.path(), &["plan", "--record", "--misses", "1"]);

@@ -9,7 +9,7 @@ use super::{Args, Claim, Target, nanos};
 use crate::config::Config;
 use crate::config::checked::{Arrivals, Route};
 use crate::exit::Failure;
-use crate::report::blocks::FEWEST;
+use crate::report::blocks::{FEWEST, SHORTEST_NS};
 use crate::report::escape::terminal as safe;
 use crate::report::words::{duration, percent};
 use crate::schedule::{
@@ -104,6 +104,8 @@ struct Line {
     withheld_crowded: u64,
     /// Distinct runs of the rule that are sampled: the effective n.
     rule_runs: Option<u64>,
+    /// Batches that a claim counts where the rule's period is not known: 5 minutes each.
+    batches: Option<u64>,
     /// Alerts that a suppression would swallow.
     swallowed: Option<u64>,
 }
@@ -203,6 +205,7 @@ fn line(
         withheld_quiet: found.as_ref().map_or(0, |o| o.quiet),
         withheld_crowded: found.as_ref().map_or(0, |o| o.crowded),
         rule_runs: period.and_then(|p| at.as_ref().map(|at| distinct_runs(at, p.ns))),
+        batches: at.as_ref().filter(|_| period.is_none()).map(|at| distinct_runs(at, SHORTEST_NS)),
         swallowed: args.suppression.and_then(|s| at.as_ref().map(|at| swallowed(at, nanos(s.0)))),
     }
 }
@@ -230,9 +233,18 @@ fn warnings(
         };
         warnings.push(format!(
             "only {runs} distinct runs of a {} rule are sampled by {} canaries: those in one run are \
-             caught together, the effective n is {runs}{blocks}; spread the canaries out or plan more",
+             caught together, the effective n is {runs}, and a claim counts no more{blocks}; spread the canaries out \
+             or plan more",
             duration(period.ns),
             line.n
+        ));
+    }
+    if let Some(batches) = line.batches.filter(|batches| *batches < line.n) {
+        warnings.push(format!(
+            "{} canaries are {batches} batches of {}, and a claim counts those while nothing is known of how \
+             often the rule runs: say `rule_period`, or spread the canaries out",
+            line.n,
+            duration(SHORTEST_NS)
         ));
     }
     if let (Some(lost), Some(suppression)) = (line.swallowed, args.suppression)

@@ -14,19 +14,17 @@
 //!
 //! Not promised: that batches are independent of one another. An outage may be longer than a rule's period.
 
-use std::collections::BTreeMap;
-
+use crate::stats::bootstrap::Blocks;
 use crate::stats::survival::Observation;
 
 /// Puts what belongs to one batch together, in order of time.
-pub(super) fn split<T>(items: impl IntoIterator<Item = (i64, T)>, length_ns: u64) -> Vec<Vec<T>> {
-    let items: Vec<(i64, T)> = items.into_iter().collect();
-    let first = items.iter().map(|(at, _)| *at).min().unwrap_or(0);
-    let mut batches: BTreeMap<u64, Vec<T>> = BTreeMap::new();
-    for (at, item) in items {
-        batches.entry(at.abs_diff(first) / length_ns.max(1)).or_default().push(item);
-    }
-    batches.into_values().collect()
+pub(super) fn split<T: Copy>(
+    items: impl IntoIterator<Item = (i64, T)>,
+    length_ns: u64,
+) -> Vec<Vec<T>> {
+    let (submitted, items): (Vec<i64>, Vec<T>) = items.into_iter().unzip();
+    let batches = Blocks::by_time(&submitted, length_ns);
+    batches.members().iter().map(|batch| batch.iter().map(|at| items[*at]).collect()).collect()
 }
 
 /// A batch's observation: the time of its latest canary, which was not seen if one of them was not.

@@ -109,16 +109,18 @@ fn apart(assessment: &Assessment) -> Vec<String> {
 
 /// Wall nanoseconds as RFC 3339 in UTC, to the millisecond.
 pub(super) fn rfc3339(wall_ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
-        .map(|t| format!("{t:.3}"))
-        .unwrap_or_else(|_| "beyond the calendar".to_owned())
+    told(wall_ns, 3)
 }
 
 /// The same to the nanosecond: a cut, which gives the same report when it is asked for again. To the
 /// millisecond it would lie before the last rows.
 pub(super) fn instant(wall_ns: i64) -> String {
+    told(wall_ns, 9)
+}
+
+fn told(wall_ns: i64, digits: usize) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
-        .map(|t| format!("{t:.9}"))
+        .map(|t| format!("{t:.digits$}"))
         .unwrap_or_else(|_| "beyond the calendar".to_owned())
 }
 
@@ -376,10 +378,9 @@ fn verdict(expectations: &[(&RouteReport, &ExpectationReport)], met: u32) -> Vec
     });
     if let Some((route, expectation)) = worst {
         let label = if met as usize == expectations.len() { "Weakest" } else { "Worst" };
-        let which = match expectation.name == expectation.stage {
-            true => String::new(),
-            false => format!(", expectation {},", expectation.name),
-        };
+        let which = expectation
+            .own_name()
+            .map_or_else(String::new, |name| format!(", expectation {name},"));
         words.push(format!(
             "{label}: route {}{which} at stage {}: {}.",
             route.name, expectation.stage, expectation.verdict

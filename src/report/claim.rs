@@ -13,8 +13,9 @@
 //! A run that is stopped keeps its n: whoever stops while it looks good has not sent what the claim
 //! is about, and it stays undecided. So it does after a kill switch and a crash.
 //!
-//! A campaign that grew by further runs, a route of which these meant different things, or a record after
-//! the fact, fixes nothing: the claim is refused, and the objective is at best undecided. That an objective is *missed* needs no plan.
+//! A campaign that grew by further runs, a route by which these meant different things, or a record after
+//! the fact, fixes nothing: the claim is refused, and the objective is at best undecided. That an objective
+//! is *missed* needs no plan.
 //!
 //! Each claim is carried only at its worse end: undecided canaries count as misses, and those whose
 //! delivery is proven must carry it alone. And it must be carried by batches ([`super::batches`]), each
@@ -28,10 +29,9 @@ use super::batches::Count;
 use super::blocks::Length;
 use super::build::rfc3339;
 use super::model::ClaimReport;
+use super::share::known;
 use super::words::{duration, percent};
-use crate::dispatch::outcome::{
-    CanaryView, Delivery, FixedClaim, Outcome, Reason, RouteView, Verdict,
-};
+use crate::dispatch::outcome::{CanaryView, FixedClaim, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::schedule::is_beforehand;
 use crate::stats::planning::{canaries_needed, misses_allowed};
@@ -160,15 +160,12 @@ fn of_run(view: &RouteView, plan: &ExpectationPlan, confidence: f64) -> Terms {
 
 fn tally(first: &[(&CanaryView, &Verdict)], batch_ns: u64) -> Tally {
     let in_time = |verdict: &Verdict| verdict.outcome == Outcome::Detected;
-    let by_us = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
     let mut tally = Tally {
         batches: Count::of(first.iter().map(|(c, v)| (c.submitted, in_time(v))), batch_ns),
         ..Tally::default()
     };
     for (canary, verdict) in first {
-        let sure = matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
-            && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending)
-            && !by_us(verdict);
+        let sure = known(canary, verdict) && !verdict.rejected_by_us();
         tally.judged += 1;
         tally.proven += u64::from(sure);
         tally.not_in_time += u64::from(sure && !in_time(verdict));

@@ -4,9 +4,10 @@
 //! was expected. So "a named rule alerted, within the deadline" and "before that, another rule did" are
 //! competing ends, and each has its cumulative incidence (Aalen and Johansen 1978, [`crate::stats::competing`]).
 //! Canaries that neither rule alerted on are censored as in the distribution of the time to detect, whose
-//! number `n` this shares. Where nobody was censored before the deadline the incidence is a plain share, and its
-//! limits are those of Clopper and Pearson, which hold at none and at all too. Times are upper ends. It says nothing new where no other rule alerted, and is
-//! left out there; so it is where another rule's alert always came later.
+//! number `n` this shares. Where nobody was censored before the deadline the incidence is a plain share, and
+//! its limits are those of Clopper and Pearson, which hold at none and at all too. Times are upper ends. It
+//! says nothing new where no other rule alerted, and is left out there; so it is where another rule's alert
+//! always came later.
 
 use super::expectation::{CONFIDENCE, observation};
 use super::model::{CompetingReport, IncidenceReport};
@@ -31,12 +32,10 @@ pub(super) fn ends(decided: &[Decided<'_>], deadline_ns: u64) -> Option<Competin
         return None;
     }
     let open = endings.iter().any(|e| e.cause == 0 && e.time_ns < deadline_ns);
-    let share: Box<dyn Fn(u32) -> Option<IncidenceReport>> = match open {
-        true => {
-            let incidence = Incidence::fit(&endings);
-            Box::new(move |cause| Some(estimated(incidence.step(cause, deadline_ns)?)))
-        }
-        false => Box::new(|cause| Some(counted(&endings, cause, deadline_ns))),
+    let incidence = open.then(|| Incidence::fit(&endings));
+    let share = |cause| match &incidence {
+        Some(incidence) => incidence.step(cause, deadline_ns).map(estimated),
+        None => Some(counted(&endings, cause, deadline_ns)),
     };
     Some(CompetingReport {
         n: endings.len() as u64,

@@ -412,11 +412,16 @@ pub struct CanaryRow {
 }
 
 impl ExpectationReport {
+    /// Its name where that is not its stage's; foreign text.
+    pub fn own_name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| *name != self.stage)
+    }
+
     /// `detected`, or `paged (notified)` where its name is not its stage's; foreign text.
     pub fn called(&self) -> String {
-        match self.name == self.stage {
-            true => self.stage.clone(),
-            false => format!("{} ({})", self.name, self.stage),
+        match self.own_name() {
+            None => self.stage.clone(),
+            Some(name) => format!("{name} ({})", self.stage),
         }
     }
 }

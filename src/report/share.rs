@@ -5,7 +5,7 @@ use super::expectation::CONFIDENCE;
 use super::model::{Share, ShareReport};
 use super::times::Decided;
 use super::words::{duration, percent, percent_up};
-use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Reason, Verdict};
+use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::stats::proportion::{clopper_pearson, lower_limit, upper_limit};
 
@@ -27,21 +27,17 @@ impl Judged {
         batch_ns: u64,
     ) -> Judged {
         let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
-        // What our own fault kept from being delivered says nothing about anybody's detection.
-        let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
-        let (by_us, eligible): (Vec<_>, Vec<_>) =
-            decided.iter().filter(|(c, _)| c.submitted <= latest).partition(|(_, v)| ours(v));
-        let known = |c: &CanaryView, v: &Verdict| {
-            let sure = matches!(c.delivery, Delivery::Proven | Delivery::Rejected);
-            sure && !matches!(v.outcome, Outcome::Indeterminate | Outcome::Pending)
-        };
+        let (by_us, eligible): (Vec<_>, Vec<_>) = decided
+            .iter()
+            .filter(|(c, _)| c.submitted <= latest)
+            .partition(|(_, v)| v.rejected_by_us());
         let in_time = |v: &Verdict| v.outcome == Outcome::Detected;
         let make = |x: usize, n: usize| Share {
             x: x as u64,
             n: n as u64,
             interval: clopper_pearson(x as u64, n as u64, CONFIDENCE),
         };
-        let sure: Vec<_> = eligible.iter().filter(|(c, v)| known(c, v)).collect();
+        let sure: Vec<_> = eligible.iter().copied().filter(|(c, v)| known(c, v)).collect();
         let timed = |(c, v): &Decided<'_>| (c.submitted, in_time(v));
         let share = ShareReport {
             eligible: eligible.len() as u64,
@@ -54,7 +50,7 @@ impl Judged {
         };
         Judged {
             share,
-            left_out: Count::of(sure.iter().map(|d| timed(d)), batch_ns),
+            left_out: Count::of(sure.iter().map(timed), batch_ns),
             failed: Count::of(eligible.iter().map(timed), batch_ns),
         }
     }
@@ -100,6 +96,12 @@ impl Judged {
     }
 }
 
+/// Delivered or rejected for certain, and decided: such a canary is no gap in a share.
+pub(super) fn known(canary: &CanaryView, verdict: &Verdict) -> bool {
+    matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
+        && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending)
+}
+
 /// Why nothing is in the denominator.
 pub(super) fn none_judged(share: &ShareReport) -> String {
     match share.rejected_by_us {
@@ -109,7 +111,8 @@ pub(super) fn none_judged(share: &ShareReport) -> String {
 }
 
 /// `57 of 60 in time, 1 not, 2 undecided`.
-pub(super) fn counted(share: &ShareReport) -> String {
+pub(super) fn counted(judged: &Judged) -> String {
+    let share = &judged.share;
     if share.eligible == 0 {
         return none_judged(share);
     }
@@ -124,8 +127,15 @@ pub(super) fn counted(share: &ShareReport) -> String {
     }
     if surely_not == 0 && open == 0 {
         // "All of them" is a statement about these; about the next ones it bounds only this.
-        let most = percent_up(upper_limit(0, share.eligible, CONFIDENCE));
-        words.push_str(&format!(", so at most {most} are not (95 % confidence, one-sided)"));
+        let n = judged.failed.n;
+        let most = percent_up(upper_limit(0, n, CONFIDENCE));
+        let together = match n < share.eligible {
+            true => format!(", {n} {}", if n == 1 { "batch" } else { "batches" }),
+            false => String::new(),
+        };
+        words.push_str(&format!(
+            ", so at most {most} are not (95 % confidence, one-sided{together})"
+        ));
     }
     if share.rejected_by_us > 0 {
         words.push_str(&format!(", {} left out by a fault of ours", share.rejected_by_us));

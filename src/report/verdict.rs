@@ -33,7 +33,7 @@ pub(super) fn in_words(
     let sample = Sample::new(decided, batch);
     let p = if plan.share < 1.0 { plan.share } else { ALL };
     let confidence = plan.confidence.unwrap_or(CONFIDENCE);
-    let counted = counted(&judged.share);
+    let counted = counted(judged);
     let (wanted, sure, stage) = (percent(p), percent(confidence), plan.stage.name());
     let in_time = lower_limit(judged.failed.all, judged.failed.n, confidence) >= p;
     let deadline = in_time.then_some(plan.deadline_ns);

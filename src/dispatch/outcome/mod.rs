@@ -208,6 +208,13 @@ pub struct Verdict {
     pub caught_up: bool,
 }
 
+impl Verdict {
+    /// Rejected at hand-over by a fault of ours: that says nothing about anybody's detection.
+    pub fn rejected_by_us(&self) -> bool {
+        matches!(self.reason, Some(Reason::Rejected { ours: true, .. }))
+    }
+}
+
 /// When a stage was reached.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct StageTime {

@@ -7,9 +7,7 @@ use super::effects::{Sureness, effects};
 use super::judge::{adjust, judge, verdict};
 use super::measured::{Plan, times};
 use super::model::{Behind, Comparison, Numbers, Pair, SideReport, Test, Unpaired};
-use crate::dispatch::outcome::{
-    Assessment, CanaryView, Delivery, Outcome, Reason, RouteView, Verdict,
-};
+use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::report::blocks::{self, Length};
 use crate::report::build::instant;
@@ -292,9 +290,10 @@ pub(super) fn shares(
     (within, confidence): (Within, f64),
 ) -> Shares {
     let latest = cut.saturating_sub_unsigned(plan.deadline_ns);
-    let ours = |v: &Verdict| matches!(v.reason, Some(Reason::Rejected { ours: true, .. }));
     let mut all: Vec<(i64, bool, bool)> = Vec::new();
-    for (canary, verdict) in decided.iter().filter(|(c, v)| c.submitted <= latest && !ours(v)) {
+    for (canary, verdict) in
+        decided.iter().filter(|(c, v)| c.submitted <= latest && !v.rejected_by_us())
+    {
         let (in_time, straddles) = match (within.of_verdict, verdict.ttd) {
             (true, _) => (verdict.outcome == Outcome::Detected, false),
             (false, Some(t)) => {

@@ -127,10 +127,8 @@ pub(in crate::report) fn grid(page: &mut String, axis: &Axis) {
 pub(super) fn curve(page: &mut String, route: &RouteReport, e: &ExpectationReport) {
     let axis = Axis::of(e);
     let bottom = TOP + HEIGHT;
-    let which = match e.name == e.stage {
-        true => String::new(),
-        false => format!(" (expectation {})", safe(&e.name)),
-    };
+    let which =
+        e.own_name().map_or_else(String::new, |name| format!(" (expectation {})", safe(name)));
     let _ = write!(
         page,
         "<svg viewBox=\"0 0 1000 245\" width=\"1000\" role=\"img\" aria-label=\"Share of canaries of \

@@ -416,6 +416,11 @@ fn canaries_that_one_run_of_the_rule_catches_carry_no_claim() {
         assert!(claim.words.contains("of them not all in time; it takes 59"), "{}", claim.words);
         assert!(!e.verdict.contains("with 95 % confidence at least"), "{}", e.verdict);
         assert!(e.verdict.contains(words), "{}", e.verdict);
+        let bound = match batches {
+            1 => "so at most 95 % are not (95 % confidence, one-sided, 1 batch)",
+            _ => "so at most 9.6 % are not (95 % confidence, one-sided, 30 batches)",
+        };
+        assert!(e.verdict.contains(bound), "{}", e.verdict);
     }
     // As little do they show that it fails.
     let silent = Route { fates: vec![Fate::Silent; 60], ..route(None) };

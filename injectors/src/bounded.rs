@@ -6,7 +6,8 @@
 //!
 //! - a job that the thread had not begun is withdrawn: certainly not delivered;
 //! - a job under way is abandoned with its thread: the outcome is unknown, because the thread may
-//!   still finish it. The next delivery builds a new transport on a new thread.
+//!   still finish it. The next delivery builds a new transport on a new thread. A file that the thread
+//!   turns out to have made is told whenever [`Injector::made`] is asked next.
 //!
 //! At most [`MAX_STUCK`] abandoned threads may be alive per transport; beyond that every delivery
 //! is rejected before it begins, with a text that says so. A transport that reports `Fatal`, or
@@ -15,9 +16,9 @@
 //! Stamps are taken by the transport itself, beside the system call: the hand-over between the
 //! threads adds lateness of some tens of microseconds, never an error of measurement.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::injector::{CheckNote, Event, Injector, MadeFile, Sample, Target};
@@ -44,7 +45,8 @@ pub struct Bounded {
     fresh: Option<Bare>,
     stuck: Arc<AtomicUsize>,
     abandoned: usize,
-    made: Option<MadeFile>,
+    /// Filled by whichever thread made a file, however late.
+    made: Arc<Mutex<Option<MadeFile>>>,
 }
 
 /// Why a job gave no answer.
@@ -77,7 +79,8 @@ impl Bounded {
         let fresh = Some(factory()?);
         let stuck = Arc::new(AtomicUsize::new(0));
         let factory = Arc::new(factory);
-        Ok(Bounded { target, factory, worker: None, fresh, stuck, abandoned: 0, made: None })
+        let made = Arc::default();
+        Ok(Bounded { target, factory, worker: None, fresh, stuck, abandoned: 0, made })
     }
 
     /// Runs a job on the transport's thread; waits at most `timeout`.
@@ -196,12 +199,12 @@ impl Injector for Bounded {
     fn deliver(&mut self, event: &Event, timeout: Duration) -> Result<Receipt, InjectError> {
         let event = event.clone();
         let inner = inner_timeout(timeout);
-        let answer = self.run(timeout, move |injector| {
+        let told = Arc::clone(&self.made);
+        let result = self.run(timeout, move |injector| {
             let result = injector.deliver(&event, inner);
-            (result, injector.made())
-        });
-        let result = answer.map(|(result, made)| {
-            self.made = made.or(self.made.take());
+            if let Some(made) = injector.made() {
+                *told.lock().unwrap_or_else(PoisonError::into_inner) = Some(made);
+            }
             result
         });
         match result {
@@ -233,7 +236,7 @@ impl Injector for Bounded {
     }
 
     fn made(&mut self) -> Option<MadeFile> {
-        self.made.take()
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn close(&mut self, timeout: Duration) -> usize {
@@ -258,7 +261,6 @@ mod tests {
     use super::*;
     use crate::receipt::Strength;
     use crate::stamp::{Clock, SystemClock};
-    use std::sync::Mutex;
     use std::time::Instant;
 
     /// Follows a script, one step a delivery.
@@ -266,6 +268,8 @@ mod tests {
     struct Scripted {
         steps: Arc<Mutex<Vec<Step>>>,
         gate: Arc<(Mutex<bool>, std::sync::Condvar)>,
+        /// What the delivery made that hung.
+        made: Option<MadeFile>,
     }
 
     #[derive(Debug)]
@@ -293,6 +297,8 @@ mod tests {
                     let (open, bell) = &*self.gate;
                     let guard = open.lock().unwrap();
                     drop(bell.wait_while(guard, |open| !*open).unwrap());
+                    let path = "made".into();
+                    self.made = Some(MadeFile { path, device: 1, inode: 2, born_ns: None });
                     Err(InjectError::rejected("woken"))
                 }
                 Step::Fatal => Err(InjectError::fatal("broken")),
@@ -301,6 +307,9 @@ mod tests {
         }
         fn check(&mut self, _: &[Sample], _: Duration) -> Result<Vec<CheckNote>, InjectError> {
             Ok(Vec::new())
+        }
+        fn made(&mut self) -> Option<MadeFile> {
+            self.made.take()
         }
         fn close(&mut self, _: Duration) -> usize {
             0
@@ -335,7 +344,7 @@ mod tests {
         let bounded = Bounded::new(place(), move || {
             count.fetch_add(1, Ordering::SeqCst);
             let gate = Arc::clone(&shared);
-            Ok(Box::new(Scripted { steps: Arc::clone(&steps), gate }) as Bare)
+            Ok(Box::new(Scripted { steps: Arc::clone(&steps), gate, made: None }) as Bare)
         })
         .unwrap();
         (bounded, built, gate)
@@ -357,6 +366,23 @@ mod tests {
         assert_eq!(built.load(Ordering::SeqCst), 2);
         assert_eq!(bounded.close(Duration::from_secs(1)), 1, "the abandoned event is not flushed");
         open(&gate);
+    }
+
+    #[test]
+    fn what_an_abandoned_attempt_made_is_told_when_it_comes_to_light() {
+        let (mut bounded, _, gate) = scripted(vec![Step::Hang, Step::Accept]);
+        bounded.deliver(&event(), Duration::from_millis(80)).unwrap_err();
+        assert_eq!(bounded.made(), None);
+        open(&gate);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut made = None;
+        while made.is_none() {
+            assert!(Instant::now() < deadline, "never told");
+            made = bounded.made();
+        }
+        assert_eq!(made.unwrap().inode, 2);
+        bounded.deliver(&event(), Duration::from_secs(5)).unwrap();
+        assert_eq!(bounded.made(), None, "told once");
     }
 
     #[test]

@@ -84,7 +84,7 @@ pub struct WatchContext {
     pub anew: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// Knows when the process did not run.
+    /// Knows when the process did not run, from when the watcher heeds it.
     pub pulse: Arc<Pulse>,
     /// Finds our tokens in bytes.
     pub scanner: Arc<crate::matching::Scanner>,

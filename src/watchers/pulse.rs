@@ -5,6 +5,7 @@
 //! was stopped, a machine that slept, a host that gave no time to it: afterwards everything that came
 //! meanwhile looks new. So one thread wakes every two milliseconds and compares `CLOCK_BOOTTIME`, which
 //! counts suspend; a gap is a stall, and what is told after it is as old as the stall's beginning.
+//! Watchers that ask at their own times need none of it: the thread sleeps until one that is told heeds it.
 //!
 //! Invariants:
 //!
@@ -18,6 +19,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crossbeam_channel::{Sender, bounded};
 use dwell_injectors::stamp::{Clock, Stamp};
 
 use super::intake::ns;
@@ -30,10 +32,11 @@ const STALL: Duration = Duration::from_millis(4);
 /// a millisecond for reading it.
 pub(super) const LAG: Duration = Duration::from_millis(4);
 
-/// Beats while anybody holds it. See the module's text.
+/// Beats from the first [`Pulse::heed`] on, while anybody holds it. See the module's text.
 #[derive(Debug)]
 pub struct Pulse {
     clock: Arc<dyn Clock>,
+    heed: Sender<()>,
     beats: Mutex<Beats>,
 }
 
@@ -45,11 +48,14 @@ struct Beats {
 }
 
 impl Pulse {
-    /// Starts the thread. It ends with the last holder.
+    /// Starts the thread, which waits to be heeded. It ends with the last holder.
     pub fn start(clock: Arc<dyn Clock>) -> std::io::Result<Arc<Pulse>> {
-        let pulse = Arc::new(Pulse::new(clock));
+        let (heed, heeded) = bounded(1);
+        let pulse = Arc::new(Pulse::new(clock, heed));
         let held = Arc::downgrade(&pulse);
         std::thread::Builder::new().name("pulse".to_owned()).spawn(move || {
+            // Fails when nobody holds the pulse any more; then the loop does not begin.
+            let _ = heeded.recv();
             while let Some(pulse) = held.upgrade() {
                 pulse.beat();
                 drop(pulse);
@@ -59,9 +65,15 @@ impl Pulse {
         Ok(pulse)
     }
 
-    fn new(clock: Arc<dyn Clock>) -> Pulse {
+    fn new(clock: Arc<dyn Clock>, heed: Sender<()>) -> Pulse {
         let beats = Beats { last: clock.now(), stall: None };
-        Pulse { clock, beats: Mutex::new(beats) }
+        Pulse { clock, heed, beats: Mutex::new(beats) }
+    }
+
+    /// Lets it beat. Before the first beat, [`Pulse::since`] knows nothing later than the start.
+    pub fn heed(&self) {
+        // A full channel says so already.
+        let _ = self.heed.try_send(());
     }
 
     fn lock(&self) -> MutexGuard<'_, Beats> {
@@ -113,7 +125,7 @@ impl Beats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dwell_injectors::stamp::{BootId, ManualClock};
+    use dwell_injectors::stamp::{BootId, ManualClock, SystemClock};
 
     const MS: i64 = 1_000_000;
 
@@ -121,7 +133,7 @@ mod tests {
     fn pulse() -> (Arc<ManualClock>, Pulse) {
         let start = Stamp { wall_ns: 1_795_000_000_000 * MS, boot_ns: 5_000, boot: BootId(1) };
         let clock = Arc::new(ManualClock::new(start.plus_ns(10_000 * MS)));
-        (clock.clone(), Pulse::new(clock))
+        (clock.clone(), Pulse::new(clock, bounded(1).0))
     }
 
     fn beats(clock: &ManualClock, pulse: &Pulse, every_ms: &[i64]) {
@@ -169,15 +181,30 @@ mod tests {
         assert_eq!(back(&clock, &pulse), 54);
     }
 
-    #[test]
-    fn it_ends_with_its_last_holder() {
-        let pulse = Pulse::start(Arc::new(dwell_injectors::stamp::SystemClock::new())).unwrap();
-        let held = Arc::downgrade(&pulse);
-        drop(pulse);
+    fn until(condition: impl Fn() -> bool) {
         let begin = std::time::Instant::now();
-        while held.upgrade().is_some() {
+        while !condition() {
             assert!(begin.elapsed() < Duration::from_secs(10));
             std::thread::sleep(BEAT);
+        }
+    }
+
+    #[test]
+    fn it_beats_when_it_is_heeded_and_ends_with_its_last_holder() {
+        for heeded in [true, false] {
+            let clock = Arc::new(SystemClock::new());
+            let pulse = Pulse::start(clock.clone()).unwrap();
+            let started = clock.now();
+            if heeded {
+                pulse.heed();
+                until(|| pulse.now().since(&started).ns > 0);
+            } else {
+                std::thread::sleep(BEAT * 10);
+                assert!(pulse.now().since(&started).ns < 0, "nobody needs it to beat");
+            }
+            let held = Arc::downgrade(&pulse);
+            drop(pulse);
+            until(|| held.strong_count() == 0);
         }
     }
 }

@@ -28,13 +28,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
-use dwell_injectors::stamp::Stamp;
+use dwell_injectors::stamp::{Clock, Stamp};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::intake::{Intake, Mark, ns};
-use super::{RESOLUTION, WatchContext, WatchError, Watcher, later, not_before};
+use super::{Pulse, RESOLUTION, WatchContext, WatchError, Watcher, later, not_before};
 use crate::dialects::Dialect;
 use crate::ledger::LedgerError;
 use crate::web::{Limits, MAX_BODY, Serving, Verifier, serve};
@@ -60,6 +60,8 @@ struct Hook {
     path: String,
     hosts: Vec<String>,
     verifier: Verifier,
+    clock: Arc<dyn Clock>,
+    pulse: Arc<Pulse>,
     intake: Mutex<Option<Intake>>,
     failure: Mutex<Option<LedgerError>>,
     /// Bodies over the limit that a known sender was refused since the last one that was taken.
@@ -94,6 +96,8 @@ impl WebhookWatcher {
             let reason = format!("cannot listen on {}: {e}; free it or change it", self.listen);
             WatchError::Environment { watcher: watcher.clone(), reason }
         })?;
+        let (clock, pulse) = (context.clock.clone(), context.pulse.clone());
+        pulse.heed();
         let (mut intake, mark) = Intake::open(context, self.dialect)?;
         let begin = intake.now();
         let position = json!({ "listen": self.listen.to_string() });
@@ -105,6 +109,8 @@ impl WebhookWatcher {
             path: self.path,
             hosts: self.hosts.into_iter().map(|h| h.to_ascii_lowercase()).collect(),
             verifier: self.verifier,
+            clock,
+            pulse,
             intake: Mutex::new(Some(intake)),
             failure: Mutex::new(None),
             refused: AtomicU64::new(0),
@@ -254,11 +260,9 @@ impl Hook {
 
 /// Answers one request. Bodies of answers are empty, whatever the reason.
 async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> StatusCode {
-    let arrived = hook.lock().as_ref().map(|intake| {
-        let observed = intake.now();
-        (observed, intake.context.pulse.since(&observed))
-    });
-    let Some(arrived) = arrived else { return StatusCode::SERVICE_UNAVAILABLE };
+    // Before the lock, which whoever reads another body holds.
+    let observed = hook.clock.now();
+    let arrived = (observed, hook.pulse.since(&observed));
     if !hook.host_allowed(&request) {
         return StatusCode::FORBIDDEN;
     }
@@ -270,16 +274,16 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
     }
     let (parts, body) = request.into_parts();
     if declared(&parts.headers) > MAX_BODY as u64 {
-        return hook.refuse(&rest, &parts.headers, arrived.0);
+        return hook.refuse(&rest, &parts.headers, observed);
     }
     let body = match axum::body::to_bytes(body, MAX_BODY).await {
         Ok(body) => body,
         Err(error) if is_too_much(&error) => {
-            return hook.refuse(&rest, &parts.headers, arrived.0);
+            return hook.refuse(&rest, &parts.headers, observed);
         }
         Err(_) => return StatusCode::BAD_REQUEST,
     };
-    let now_s = arrived.0.wall_ns.div_euclid(1_000_000_000);
+    let now_s = observed.wall_ns.div_euclid(1_000_000_000);
     if !hook.verifier.accepts(&rest, &parts.headers, &body, now_s) {
         return if hook.verifier.in_path() {
             StatusCode::NOT_FOUND

@@ -89,6 +89,7 @@ impl Tail {
     pub fn open(path: PathBuf, intake: Intake, mark: Option<Mark>) -> Result<Tail, WatchError> {
         let at_end = intake.now();
         let pulse = intake.context.pulse.clone();
+        pulse.heed();
         let mut wake = Wake::new(move || pulse.now());
         let since = mark.as_ref().map_or(at_end, |mark| mark.since(at_end));
         wake.follow(&path);

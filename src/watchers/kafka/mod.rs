@@ -156,6 +156,7 @@ impl Watcher for KafkaWatcher {
             reason: format!("the Kafka library refuses the settings: {e}"),
         })?;
         let consumer = Arc::new(consumer);
+        context.pulse.heed();
         let (answers, inbox) = bounded(1);
         let asker = Asker {
             consumer: consumer.clone(),

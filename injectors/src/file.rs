@@ -311,11 +311,15 @@ impl FileInjector {
     }
 }
 
-/// When the file system says that the file was made. It asks no disk: the file was opened just now.
-fn born(fd: &OwnedFd) -> Option<i64> {
-    let born = std::fs::File::from(fd.try_clone().ok()?).metadata().ok()?.created().ok()?;
-    let since = born.duration_since(std::time::UNIX_EPOCH).ok()?;
+/// When a file was made, wall nanoseconds since the Unix epoch; `None` where the file system does not say.
+pub fn born_ns(meta: &std::fs::Metadata) -> Option<i64> {
+    let since = meta.created().ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_nanos()).ok()
+}
+
+/// Of an open one. It asks no disk: the file was opened just now.
+fn born(fd: &OwnedFd) -> Option<i64> {
+    born_ns(&std::fs::File::from(fd.try_clone().ok()?).metadata().ok()?)
 }
 
 /// A full or read-only disk, a broken one and an absent reader are the target's; a path that leads

@@ -66,6 +66,13 @@ fn later(known: Stamp, new: Stamp) -> Stamp {
     if known.boot != new.boot || new.since(&known).ns > 0 { new } else { known }
 }
 
+/// The earliest of lower bounds, none of which is later than `newest`: one of another boot, which was
+/// found in the ledger, is earlier than any of this one.
+fn earliest(newest: Stamp, others: impl Iterator<Item = Stamp>) -> Stamp {
+    let key = |stamp: &Stamp| (stamp.boot == newest.boot, stamp.boot_ns);
+    others.min_by_key(key).filter(|other| key(other) < key(&newest)).unwrap_or(newest)
+}
+
 /// What a watcher is given to work with.
 #[derive(Clone)]
 pub struct WatchContext {
@@ -231,4 +238,20 @@ fn build_kafka(
     _: Arc<crate::dialects::Dialect>,
 ) -> Result<Box<dyn Watcher>, SettingsError> {
     Err(SettingsError::new("type", "this binary was built without `kafka`; build it with it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dwell_injectors::stamp::BootId;
+
+    #[test]
+    fn a_bound_of_another_boot_is_the_earliest_whatever_its_clock_says() {
+        let at = |boot, boot_ns| Stamp { wall_ns: 7, boot_ns, boot: BootId(boot) };
+        let (before, now) = (at(1, 900), at(2, 50));
+        assert_eq!(earliest(now, std::iter::empty()), now);
+        assert_eq!(earliest(now, [at(2, 40), at(2, 30)].into_iter()), at(2, 30));
+        assert_eq!(earliest(now, [at(2, 40), before].into_iter()), before);
+        assert_eq!(later(before, now), now);
+    }
 }

@@ -13,6 +13,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use dwell_injectors::file::born_ns;
 use dwell_injectors::stamp::{Clock, Stamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -163,15 +164,13 @@ impl Open {
     }
 
     /// First byte of the line that is not finished yet.
-    fn line_start(&self) -> u64 {
+    pub fn line_start(&self) -> u64 {
         self.offset - self.carry.len() as u64
     }
 
     /// When the file was made, wall nanoseconds, where the file system says; not when it got its name.
     pub fn born_wall_ns(&self) -> Option<i64> {
-        let born = self.file.metadata().ok()?.created().ok()?;
-        let since_epoch = born.duration_since(std::time::UNIX_EPOCH).ok()?;
-        i64::try_from(since_epoch.as_nanos()).ok()
+        born_ns(&self.file.metadata().ok()?)
     }
 
     /// True when a line has begun that is not finished yet.

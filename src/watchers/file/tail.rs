@@ -13,7 +13,7 @@ use super::family::{Member, beside, family};
 use super::source::{FileId, Open, Place, Shape, Start};
 use super::wake::{Wake, folder};
 use crate::watchers::intake::{Intake, Mark};
-use crate::watchers::{WatchError, later, not_before};
+use crate::watchers::{WatchError, earliest, later, not_before};
 
 /// How long a rotated file is read on after its last line: writers reopen late.
 const QUIET: Duration = Duration::from_secs(60);
@@ -236,11 +236,7 @@ impl Tail {
     /// Before it, nothing was there that lies behind the position.
     fn unread_since(&self) -> Stamp {
         let opens = self.retired.iter().map(|r| &r.open).chain(self.current.as_ref());
-        let begun = opens.filter_map(|open| open.unfinished);
-        begun.fold(
-            self.since,
-            |since, begun| if later(since, begun) == begun { since } else { begun },
-        )
+        earliest(self.since, opens.filter_map(|open| open.unfinished))
     }
 
     fn position(&self) -> Value {
@@ -312,7 +308,7 @@ impl Tail {
         let opens = opens.map(|r| (&mut r.open, Some((&mut r.quiet_since, &mut r.last))));
         let opens = opens.chain(self.current.iter_mut().map(|open| (open, None)));
         for (open, retired) in opens {
-            let before = open.place().offset;
+            let before = open.line_start();
             let intake = &mut self.intake;
             // The first line that is finished may have begun long before.
             let mut begun = open.unfinished.take();
@@ -328,7 +324,7 @@ impl Tail {
             ended &= how == Read::Ended;
             failed = read.err().or(failed);
             open.unfinished = open.is_amid_line().then(|| begun.unwrap_or(since));
-            let moved = open.place().offset != before;
+            let moved = open.line_start() != before;
             if let Some((quiet_since, last)) = retired {
                 *last = how;
                 *quiet_since = if moved { Instant::now() } else { *quiet_since };

@@ -19,8 +19,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 pub(super) const POLL: Duration = Duration::from_millis(250);
 
 /// What `statfs` calls file systems whose contents change without an event here: NFS, SMB and CIFS, 9P,
-/// FUSE, Ceph, AFS, Coda, Lustre, GFS2, OCFS2.
-const SHARED: [u32; 12] = [
+/// FUSE, Ceph, AFS (two drivers), Coda, Lustre, GFS2, OCFS2, GPFS, OrangeFS, folders of a VirtualBox host.
+const SHARED: [u32; 16] = [
     0x6969,
     0x517b,
     0xff53_4d42,
@@ -29,10 +29,14 @@ const SHARED: [u32; 12] = [
     0x6573_5546,
     0x00c3_6400,
     0x5346_414f,
+    0x6b41_4653,
     0x7375_7245,
     0x0bd0_0bd0,
     0x0116_1970,
     0x7461_636f,
+    0x4750_4653,
+    0x2003_0528,
+    0x786f_4256,
 ];
 
 /// Watches the folders of a path and of what it links to.
@@ -123,7 +127,7 @@ fn handler(
     }
 }
 
-/// True unless the folder's file system is known to be this machine's own.
+/// True where others write to the folder's file system unheard, or nobody says what it is.
 fn is_shared(folder: &Path) -> bool {
     // The type's width differs between machines; the names have 32 bits.
     rustix::fs::statfs(folder).map_or(true, |found| SHARED.contains(&(found.f_type as u32)))

@@ -180,49 +180,34 @@ impl Worker {
             if copy && !twice {
                 break;
             }
-            #[cfg(feature = "kafka")]
-            if let Place::Kafka(topic) = &self.place {
-                self.post(topic, &body, copy);
-                continue;
-            }
-            let sent = self.place.send(&body, self.clock.as_ref(), &self.stop);
-            match sent {
-                Ok((stamp, attempt)) => self.truth.note(TruthRow::Emitted {
-                    alert: body.id.clone(),
-                    outlet: self.name.clone(),
-                    stamp,
-                    attempt,
-                    copy,
-                }),
-                Err(reason) => {
-                    tracing::warn!(outlet = %self.name, %reason, "An alert could not be emitted.");
-                    self.dropped(&body.id, &reason);
+            let became = self.became(&body.id, copy);
+            match &mut self.place {
+                Place::Sink(sink) => {
+                    became(sink.send(&body, self.clock.as_ref(), &self.stop));
                 }
+                #[cfg(feature = "kafka")]
+                Place::Kafka(topic) => post(topic, &body, self.clock.now(), became),
             }
         }
     }
 
-    /// Into a topic, without waiting for the brokers: the truth hears of it when they have it, and of the
-    /// instant at which it left.
-    #[cfg(feature = "kafka")]
-    fn post(&self, topic: &super::source::kafka::Topic, body: &AlertBody, copy: bool) {
+    /// Writes into the truth what became of an alert: when it left and with which attempt, or why not.
+    fn became(
+        &self,
+        alert: &str,
+        copy: bool,
+    ) -> impl FnOnce(Result<(Stamp, u32), String>) + Send + Sync + use<> {
         let (truth, clock) = (self.truth.clone(), Arc::clone(&self.clock));
-        let (alert, outlet) = (body.id.clone(), self.name.clone());
-        let stamp = self.clock.now();
-        let bytes = serde_json::to_vec(&AlertBody { emitted_ns: stamp.wall_ns, ..body.clone() });
-        let Ok(bytes) = bytes else {
-            return self.dropped(&alert, "it cannot be written as JSON");
-        };
-        let told = move |outcome: Result<(), String>| {
-            truth.note(match outcome {
-                Ok(()) => TruthRow::Emitted { alert, outlet, stamp, attempt: 1, copy },
+        let (alert, outlet) = (alert.to_owned(), self.name.clone());
+        move |sent| {
+            truth.note(match sent {
+                Ok((stamp, attempt)) => TruthRow::Emitted { alert, outlet, stamp, attempt, copy },
                 Err(reason) => {
                     tracing::warn!(%outlet, %reason, "An alert could not be emitted.");
                     TruthRow::Dropped { alert, outlet, reason, stamp: clock.now() }
                 }
             });
-        };
-        topic.send(&bytes, Box::new(told));
+        }
     }
 
     fn dropped(&self, alert: &str, reason: &str) {
@@ -235,16 +220,33 @@ impl Worker {
     }
 }
 
+/// Into a topic, without waiting for the brokers: the truth hears of it when they have it, and of the
+/// instant at which it left.
+#[cfg(feature = "kafka")]
+fn post(
+    topic: &super::source::kafka::Topic,
+    body: &AlertBody,
+    stamp: Stamp,
+    became: impl FnOnce(Result<(Stamp, u32), String>) + Send + Sync + 'static,
+) {
+    match serde_json::to_vec(&AlertBody { emitted_ns: stamp.wall_ns, ..body.clone() }) {
+        Ok(bytes) => {
+            topic.send(&bytes, Box::new(move |told| became(told.map(|()| (stamp, 1)))));
+        }
+        Err(error) => became(Err(error.to_string())),
+    }
+}
+
 enum Place {
-    File(std::fs::File),
-    Webhook {
-        url: String,
-        client: reqwest::Client,
-        runtime: tokio::runtime::Handle,
-        attempts: u32,
-    },
+    Sink(Sink),
     #[cfg(feature = "kafka")]
     Kafka(super::source::kafka::Topic),
+}
+
+/// What is waited for.
+enum Sink {
+    File(std::fs::File),
+    Webhook { url: String, client: reqwest::Client, runtime: tokio::runtime::Handle, attempts: u32 },
 }
 
 impl Place {
@@ -256,7 +258,7 @@ impl Place {
         match &settings.to {
             OutletTo::File { path } => {
                 let opened = OpenOptions::new().create(true).append(true).open(path);
-                opened.map(Place::File).map_err(|e| {
+                opened.map(|file| Place::Sink(Sink::File(file))).map_err(|e| {
                     DetectorError::Environment(at(&format!("cannot open {}: {e}", path.display())))
                 })
             }
@@ -267,12 +269,12 @@ impl Place {
                     .tcp_nodelay(true)
                     .build()
                     .map_err(|e| DetectorError::Environment(at(&e.to_string())))?;
-                Ok(Place::Webhook {
+                Ok(Place::Sink(Sink::Webhook {
                     url: url.clone(),
                     client,
                     runtime: runtime.clone(),
                     attempts: (*attempts).max(1),
-                })
+                }))
             }
             #[cfg(feature = "kafka")]
             OutletTo::Kafka { brokers, topic } => super::source::kafka::Topic::open(brokers, topic)
@@ -284,7 +286,9 @@ impl Place {
             }
         }
     }
+}
 
+impl Sink {
     /// Sends until it is accepted or the attempts are used up. Gives the stamp of the attempt that
     /// succeeded and its number.
     fn send(
@@ -294,8 +298,8 @@ impl Place {
         stop: &AtomicBool,
     ) -> Result<(Stamp, u32), String> {
         let attempts = match self {
-            Place::Webhook { attempts, .. } => *attempts,
-            _ => 1,
+            Sink::Webhook { attempts, .. } => *attempts,
+            Sink::File(_) => 1,
         };
         let mut problem = String::new();
         for attempt in 1..=attempts {
@@ -319,11 +323,11 @@ impl Place {
     fn attempt(&mut self, body: &AlertBody) -> Result<(), String> {
         let mut bytes = serde_json::to_vec(body).map_err(|e| e.to_string())?;
         match self {
-            Place::File(file) => {
+            Sink::File(file) => {
                 bytes.push(b'\n');
                 file.write_all(&bytes).map_err(|e| e.to_string())
             }
-            Place::Webhook { url, client, runtime, .. } => {
+            Sink::Webhook { url, client, runtime, .. } => {
                 let request = client
                     .post(url.as_str())
                     .header("content-type", "application/json")
@@ -339,8 +343,6 @@ impl Place {
                     .map_err(|e| e.to_string())?;
                 if status.is_success() { Ok(()) } else { Err(format!("answered {status}")) }
             }
-            #[cfg(feature = "kafka")]
-            Place::Kafka(_) => Err("a topic is posted to".into()),
         }
     }
 }

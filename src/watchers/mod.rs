@@ -51,12 +51,11 @@ pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth
 pub const RESOLUTION: Duration = Duration::from_millis(5);
 
 /// How long after it was due a look may still come, before its watcher is taken to be blind.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The lower bound of what was read at `observed`, where it says more than the resolution does.
 fn not_before(observed: &Stamp, since: Stamp) -> Option<Stamp> {
-    let resolution = i64::try_from(RESOLUTION.as_nanos()).unwrap_or(i64::MAX);
-    let within = observed.boot == since.boot && observed.since(&since).ns <= resolution;
+    let within = observed.boot == since.boot && observed.since(&since).ns <= intake::ns(RESOLUTION);
     (!within).then_some(since)
 }
 
@@ -139,7 +138,7 @@ pub trait Watcher: Send {
     /// How coarse its times are.
     fn resolution(&self) -> Duration;
 
-    /// How long after a deadline its next look may still come.
+    /// How long after its last look, or after a deadline, its next look may still come.
     fn patience(&self) -> Duration {
         PATIENCE
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use dwell_injectors::kafka_settings::{KafkaSecurity, further_properties};
-use dwell_injectors::registry::BuildError;
+use dwell_injectors::registry::{BuildError, no_host_port, split_host_port};
 use dwell_injectors::secret::SecretRef;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -286,13 +286,8 @@ fn check_topic(brokers: &[String], topic: &str) -> Result<(), SettingsError> {
     if brokers.is_empty() {
         return Err(SettingsError::new("brokers", "name at least one broker, like \"host:9092\""));
     }
-    if let Some(broker) = brokers.iter().find(|b| !has_port(b)) {
-        let reason = match broker.contains('@') {
-            // It may be a secret.
-            true => "one holds an `@`; write it like \"host:9092\"".to_owned(),
-            false => format!("{broker:?} is no host and port; write it like \"host:9092\""),
-        };
-        return Err(SettingsError::new("brokers", reason));
+    if let Some(broker) = brokers.iter().find(|b| split_host_port(b).is_none()) {
+        return Err(SettingsError::new("brokers", no_host_port(broker)));
     }
     let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if topic.is_empty() || topic.len() > 249 || !topic.bytes().all(legal) || topic == "." {
@@ -306,12 +301,6 @@ fn check_properties(properties: &BTreeMap<String, String>) -> Result<(), Setting
     further_properties(properties).map(drop).map_err(|error| match error {
         BuildError::Setting { field, problem } => SettingsError::new(field, problem),
         other => SettingsError::new("properties", other.to_string()),
-    })
-}
-
-fn has_port(broker: &str) -> bool {
-    broker.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains(['/', ',', '@']) && port.parse::<u16>().is_ok()
     })
 }
 
@@ -412,7 +401,10 @@ mod tests {
         refused("type='file'\npath='a'\ndialect='wazuh'", "did you mean");
         refused("type='file'\npath='a'\ndialect='json'\nx=1", "unknown field");
         refused("type='file'\npath='..'\ndialect='json'", "names no file");
-        refused("type='kafka'\nbrokers=['h']\ntopic='t'\ndialect='json'", "host:9092");
+        refused(
+            "type='kafka'\nbrokers=['h']\ntopic='t'\ndialect='json'",
+            "is not of the form host:port",
+        );
         refused("type='kafka'\nbrokers=['h:1']\ntopic='a b'\ndialect='json'", "topic");
         let hook = "type='webhook'\ndialect='json'\n";
         refused(&format!("{hook}listen='0.0.0.0:1'\nauth={{type='none'}}"), "loopback only");

@@ -281,18 +281,17 @@ impl Reader {
         for _ in 0..1000 {
             let next = consumer.poll(if waiting { NAP } else { Duration::ZERO });
             let into_empty = std::mem::take(&mut waiting);
-            if next.is_none() {
+            let Some(next) = next else {
                 self.emptied(before);
                 if found || into_empty {
                     return Ok(());
                 }
                 waiting = true;
                 continue;
-            }
+            };
             found = true;
             match next {
-                None => {}
-                Some(Ok(message)) => {
+                Ok(message) => {
                     self.refused = false;
                     let observed = self.intake.now();
                     before = observed;
@@ -305,11 +304,11 @@ impl Reader {
                     self.next.insert(message.partition(), message.offset() + 1);
                     self.at_end.insert(message.partition(), false);
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                Err(KafkaError::PartitionEOF(partition)) => {
                     self.refused = false;
                     self.at_end.insert(partition, true);
                 }
-                Some(Err(error)) => self.complaint(&error),
+                Err(error) => self.complaint(&error),
             }
             if self.intake.full() {
                 return Ok(());

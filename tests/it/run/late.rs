@@ -1,7 +1,7 @@
 //! A process that was killed or stopped while the alerts came: what it reads afterwards is not late.
 
 use dwell::dispatch::outcome::{Fold, Interval, Outcome, Reason};
-use dwell::ledger::{Reader, Row};
+use dwell::ledger::Row;
 use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
 
 use super::*;
@@ -45,15 +45,7 @@ fn alert_all(site: &Site) -> Stamp {
 }
 
 fn rows(site: &Site) -> Vec<Row> {
-    let mut rows = Vec::new();
-    let reader = Reader::open(&site.path("dwell.db")).unwrap();
-    reader
-        .rows(|_, row| {
-            rows.push(row);
-            std::ops::ControlFlow::Continue(())
-        })
-        .unwrap();
-    rows
+    crate::watchers::rows(&site.path("dwell.db"))
 }
 
 fn sightings(site: &Site) -> usize {

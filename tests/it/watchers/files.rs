@@ -7,11 +7,16 @@ use super::*;
 
 /// Spans in which something was lost for good.
 fn losses(bench: &Bench) -> usize {
-    bench
-        .rows()
-        .iter()
-        .filter(|r| matches!(r, Row::Blind(b) if b.to.is_some() && !b.recovered))
-        .count()
+    bench.blinds().iter().filter(|b| b.to.is_some() && !b.recovered).count()
+}
+
+/// A run that has read the first alert of a file that was there.
+fn read_before(bench: &Bench, path: &Path) {
+    append(path, "{}");
+    let running = bench.start(&file_settings(path));
+    append(path, &bench.alert(0));
+    all_sighted(bench, 1);
+    running.stop();
 }
 
 fn all_sighted(bench: &Bench, count: u32) {
@@ -223,11 +228,7 @@ fn denied_rotated() {
     let bench = Bench::new(1);
     let at = |name: &str| bench.folder.path().join(name);
     let path = at("alerts.json");
-    append(&path, "{}");
-    let running = bench.start(&file_settings(&path));
-    append(&path, &bench.alert(0));
-    all_sighted(&bench, 1);
-    running.stop();
+    read_before(&bench, &path);
     append(&at("alerts.json.1"), "{}");
     fs::set_permissions(at("alerts.json.1"), fs::Permissions::from_mode(0o000)).unwrap();
     let running = bench.start(&file_settings(&path));
@@ -291,11 +292,7 @@ fn a_restart_finds_what_it_read_by_its_bytes_and_the_rest_by_its_name() {
     let bench = Bench::new(4);
     let at = |name: &str| bench.folder.path().join(name);
     let path = at("alerts.json");
-    append(&path, "{}");
-    let running = bench.start(&file_settings(&path));
-    append(&path, &bench.alert(0));
-    all_sighted(&bench, 1);
-    running.stop();
+    read_before(&bench, &path);
     append(&path, &bench.alert(1));
     fs::rename(&path, at("kept-by-somebody")).unwrap();
     append(&at("alerts.json.1"), &bench.alert(2));
@@ -314,11 +311,7 @@ fn rotated_files_that_were_not_read_to_their_ends_are_kept_however_many_there_ar
     let bench = Bench::new(2);
     let at = |name: &str| bench.folder.path().join(name);
     let path = at("alerts.json");
-    append(&path, "{}");
-    let running = bench.start(&file_settings(&path));
-    append(&path, &bench.alert(0));
-    all_sighted(&bench, 1);
-    running.stop();
+    read_before(&bench, &path);
     // More than is read in one go, then the alert; a hole takes no room.
     fs::File::options().write(true).open(&path).unwrap().set_len(18 << 20).unwrap();
     append(&path, "");

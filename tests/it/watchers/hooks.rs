@@ -228,10 +228,6 @@ fn a_body_over_the_limit_is_counted_and_nobody_was_listening_until_the_next_one(
     let bench = Bench::new(2);
     let port = free_port();
     let running = bench.start(&hook(&bench, port, "bearer", ""));
-    let blinds = || {
-        let of = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
-        bench.rows().into_iter().filter_map(of).collect::<Vec<_>>()
-    };
     let head = |headers: &str| format!("POST /hook HTTP/1.1\r\nhost: h\r\n{headers}");
     let declared = |headers: &str| {
         let head = head(headers);
@@ -239,10 +235,10 @@ fn a_body_over_the_limit_is_counted_and_nobody_was_listening_until_the_next_one(
     };
     assert_eq!(declared(""), 413);
     assert_eq!(post(port, "/hook", GOOD, &bench.alert(0)), 204);
-    assert!(blinds().is_empty(), "a stranger blinded us");
+    assert!(bench.blinds().is_empty(), "a stranger blinded us");
     assert_eq!(declared(GOOD), 413);
-    until("the span is told", || blinds().len() == 1);
-    assert!(blinds()[0].ours && blinds()[0].to.is_none());
+    until("the span is told", || bench.blinds().len() == 1);
+    assert!(bench.blinds()[0].ours && bench.blinds()[0].to.is_none());
     // The same without a word of its length.
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 19, "x".repeat(1 << 19));
     let body = format!("{chunk}{chunk}{chunk}0\r\n\r\n");
@@ -255,7 +251,7 @@ fn a_body_over_the_limit_is_counted_and_nobody_was_listening_until_the_next_one(
     }
     assert_eq!(post(port, "/hook", GOOD, &bench.alert(1)), 204);
     running.stop();
-    let blinds = blinds();
+    let blinds = bench.blinds();
     let closed = &blinds[blinds.len() - 1];
     assert!(closed.to.is_some() && !closed.recovered && closed.ours, "{blinds:?}");
     assert!(closed.reason.starts_with("2 bodies over 1 MiB refused"), "{}", closed.reason);

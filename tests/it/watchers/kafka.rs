@@ -13,11 +13,6 @@ fn settings(cluster: &MockCluster<'_, rdkafka::producer::DefaultProducerContext>
     )
 }
 
-fn blinds(bench: &Bench) -> Vec<dwell::ledger::Blind> {
-    let of = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
-    bench.rows().into_iter().filter_map(of).collect()
-}
-
 /// Retention at the broker removes what nobody read, while it is away: that is no outage that was made good.
 #[test]
 fn kafka_records_that_are_gone_stay_lost_when_the_brokers_answer_again() {
@@ -44,15 +39,15 @@ fn kafka_records_that_are_gone_stay_lost_when_the_brokers_answer_again() {
     }
     cluster.broker_down(1).unwrap();
     let (running, ready) = bench.start_unready(&settings);
-    until("the outage is seen", || blinds(&bench).iter().any(|b| b.to.is_none()));
+    until("the outage is seen", || bench.blinds().iter().any(|b| b.to.is_none()));
     cluster.broker_up(1).unwrap();
     until("the start is found", || ready.load(Ordering::Acquire));
-    until("the loss is told", || blinds(&bench).iter().any(|b| b.reason.contains("removed")));
+    until("the loss is told", || bench.blinds().iter().any(|b| b.reason.contains("removed")));
     let looks = |rows: &[Row]| rows.iter().filter(|r| matches!(r, Row::Look(_))).count();
     let before = looks(&bench.rows());
     until("it looks again", || looks(&bench.rows()) > before);
     running.stop();
-    let recovered: Vec<_> = blinds(&bench).into_iter().filter(|b| b.recovered).collect();
+    let recovered: Vec<_> = bench.blinds().into_iter().filter(|b| b.recovered).collect();
     assert!(recovered.is_empty(), "{recovered:?}");
 }
 
@@ -65,12 +60,12 @@ fn kafka_without_the_right_to_read_is_blind_and_says_so() {
     let refuse = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     cluster.request_errors(RDKafkaApiKey::Fetch, &[refuse; 10_000]);
     let running = bench.start(&settings(&cluster));
-    until("the refusal is told", || !blinds(&bench).is_empty());
+    until("the refusal is told", || !bench.blinds().is_empty());
     std::thread::sleep(Duration::from_millis(2500));
-    let told = blinds(&bench);
+    let told = bench.blinds();
     assert!(told.len() == 1 && told[0].ours && told[0].to.is_none(), "{told:?}");
     assert!(told[0].reason.contains("give it the right Read"), "{}", told[0].reason);
     cluster.clear_request_errors(RDKafkaApiKey::Fetch);
-    until("it reads again", || blinds(&bench).iter().any(|b| b.to.is_some() && b.recovered));
+    until("it reads again", || bench.blinds().iter().any(|b| b.to.is_some() && b.recovered));
     running.stop();
 }

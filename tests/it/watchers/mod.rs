@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use dwell::dialects::Dialects;
-use dwell::ledger::{Batch, Intent, Ledger, Opening, Reader, Row, Stage, StrayClass};
+use dwell::ledger::{Batch, Blind, Intent, Ledger, Opening, Reader, Row, Stage, StrayClass};
 use dwell::matching::Scanner;
 use dwell::watchers::{Pulse, RESOLUTION, WatchContext, WatcherSettings, build};
 use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
@@ -136,15 +136,13 @@ impl Bench {
     }
 
     pub fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let reader = Reader::open(&self.path()).unwrap();
-        reader
-            .rows(|_, row| {
-                rows.push(row);
-                std::ops::ControlFlow::Continue(())
-            })
-            .unwrap();
-        rows
+        rows(&self.path())
+    }
+
+    /// The rows that say where it was blind, in order.
+    pub fn blinds(&self) -> Vec<Blind> {
+        let blind = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
+        self.rows().into_iter().filter_map(blind).collect()
     }
 
     /// The lower bound of what is known about when a canary's alert came, and true where the row gives it.
@@ -187,6 +185,19 @@ impl Running {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap().unwrap();
     }
+}
+
+/// All rows of a ledger.
+pub fn rows(ledger: &Path) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let reader = Reader::open(ledger).unwrap();
+    reader
+        .rows(|_, row| {
+            rows.push(row);
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    rows
 }
 
 /// Waits for a condition, within bounds.

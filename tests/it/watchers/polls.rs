@@ -49,11 +49,6 @@ fn hit(bench: &Bench, serial: u32) -> String {
     format!(r#"{{"id":"{serial}","document":{{"user":"{}"}}}}"#, bench.token(serial))
 }
 
-fn blinds(bench: &Bench) -> Vec<dwell::ledger::Blind> {
-    let blind = |row| if let Row::Blind(blind) = row { Some(blind) } else { None };
-    bench.rows().into_iter().filter_map(blind).collect()
-}
-
 fn looks(bench: &Bench) -> usize {
     bench.rows().iter().filter(|r| matches!(r, Row::Look(_))).count()
 }
@@ -95,7 +90,7 @@ fn poll_faults_open_and_close_blind_spans_and_silence_proves_nothing() {
         ("junk\r\n\r\n".to_owned(), false),
     ];
     let spans = |open: bool| {
-        blinds(&bench).into_iter().filter(|b| b.to.is_none() == open).collect::<Vec<_>>()
+        bench.blinds().into_iter().filter(|b| b.to.is_none() == open).collect::<Vec<_>>()
     };
     for (serial, (fault, ours)) in cases.iter().enumerate() {
         *current.lock().unwrap() = fault.clone();
@@ -147,7 +142,7 @@ fn a_look_whose_later_page_fails_does_not_count_and_its_hits_do() {
     let (running, ready) = bench.start_unready(&settings(port, "1s"));
     until("the first page's hit is there", || bench.sighted() == [0]);
     until("the second page was asked for", || asked_second.load(Ordering::SeqCst));
-    until("the span is open", || !blinds(&bench).is_empty());
+    until("the span is open", || !bench.blinds().is_empty());
     assert_eq!(looks(&bench), 0, "half a look is none");
     assert!(!ready.load(Ordering::SeqCst), "no starting position without a whole look");
     broken.store(false, Ordering::SeqCst);
@@ -241,7 +236,7 @@ fn a_search_of_more_documents_than_offsets_reach_is_read_whole() {
     running.stop();
     assert_eq!(sorted(bench.sighted()), numbers(5));
     assert_eq!(bench.strays(StrayClass::Duplicate), 0);
-    assert!(blinds(&bench).is_empty(), "{:?}", blinds(&bench));
+    assert!(bench.blinds().is_empty(), "{:?}", bench.blinds());
 }
 
 #[test]
@@ -253,9 +248,9 @@ fn a_refusal_is_told_in_the_targets_own_words() {
         let _ = stream.write_all(answer("400 Bad Request", body).as_bytes());
     });
     let (running, _) = bench.start_unready(&search_settings(port));
-    until("the span opens", || blinds(&bench).len() == 1);
+    until("the span opens", || bench.blinds().len() == 1);
     running.stop();
-    let blind = blinds(&bench)[0].clone();
+    let blind = bench.blinds()[0].clone();
     let words =
         r#"400 Bad Request and says "no such \u{1b}[31m field"; check `dialect` and `vars`"#;
     assert!(blind.ours && blind.reason.contains(words), "{}", blind.reason);
@@ -353,10 +348,10 @@ fn slow_endless_and_packed_answers_end_within_their_limits() {
     for fault in 1..=5 {
         *mode.lock().unwrap() = fault;
         let opened = 2 * fault - 1;
-        until("the span opens", || blinds(&bench).len() == opened);
+        until("the span opens", || bench.blinds().len() == opened);
         *mode.lock().unwrap() = 0;
-        until("the span closes", || blinds(&bench).len() == opened + 1);
-        let closed = blinds(&bench)[opened].clone();
+        until("the span closes", || bench.blinds().len() == opened + 1);
+        let closed = bench.blinds()[opened].clone();
         assert!(closed.recovered && closed.to.is_some(), "{fault}: {}", closed.reason);
     }
     let grown = resident().saturating_sub(before);
@@ -415,26 +410,26 @@ fn an_outage_is_made_good_or_stays_open() {
     let running = bench.start(&settings(port, "1s"));
     down.store(true, Ordering::SeqCst);
     first.join().unwrap();
-    until("the outage is seen", || blinds(&bench).len() == 1);
-    assert!(!blinds(&bench)[0].ours, "{}", blinds(&bench)[0].reason);
+    until("the outage is seen", || bench.blinds().len() == 1);
+    assert!(!bench.blinds()[0].ours, "{}", bench.blinds()[0].reason);
     // The same port again, as a restarted SIEM would have.
     let again = TcpListener::bind(("127.0.0.1", port)).unwrap();
     let gone = Arc::new(AtomicBool::new(false));
     let body = format!(r#"{{"records":[{}],"next":null}}"#, hit(&bench, 0));
     let second = serve(again, body, gone.clone());
-    until("it caught up", || bench.sighted() == [0] && blinds(&bench).len() == 2);
-    assert!(blinds(&bench)[1].recovered, "catching up is not blind");
+    until("it caught up", || bench.sighted() == [0] && bench.blinds().len() == 2);
+    assert!(bench.blinds()[1].recovered, "catching up is not blind");
     gone.store(true, Ordering::SeqCst);
     second.join().unwrap();
-    until("it is gone for good", || blinds(&bench).len() == 3);
+    until("it is gone for good", || bench.blinds().len() == 3);
     running.stop();
-    let open = blinds(&bench)[2].clone();
+    let open = bench.blinds()[2].clone();
     assert!(open.to.is_none() && !open.recovered && !open.ours);
     let (running, ready) = bench.start_unready(&settings(port, "1s"));
     std::thread::sleep(Duration::from_millis(500));
     assert!(!ready.load(Ordering::SeqCst));
     running.stop();
-    assert_eq!(blinds(&bench).len(), 3, "the same span, still open");
+    assert_eq!(bench.blinds().len(), 3, "the same span, still open");
 }
 
 /// A document is shown by every look for as long as the overlap is; what is wrong in it is wrong once.

@@ -196,6 +196,7 @@ impl Intake {
     }
 
     /// Tokens in what a transport carries beside a record (key, headers): of the record's own alert.
+    #[cfg(feature = "kafka")]
     pub fn beside(
         &mut self,
         carried: &[&[u8]],

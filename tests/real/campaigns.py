@@ -83,6 +83,44 @@ path = "dwell.db"
 file = "dwell.key"
 """
 
+
+def route(name, recipe, injector, enters_at, count, proof, *expectations):
+    """A route of the lab, whose caps are out of the way."""
+    return f"""
+[[route]]
+name = "{name}"
+recipe = "{recipe}"
+injector = "{injector}"
+enters_at = "{enters_at}"
+owner = "lab"
+count = {count}
+cap_per_hour = 1000
+cap_per_day = 1000
+proof = "{proof}"
+response = "none"
+""" + "".join(expectations)
+
+
+def expect(stage, watcher, deadline, horizon, rule=None):
+    rules = f'rules = ["{rule}"]\n' if rule else ""
+    return f"""[[route.expect]]
+stage = "{stage}"
+watchers = ["{watcher}"]
+{rules}deadline = "{deadline}"
+horizon = "{horizon}"
+"""
+
+
+def begun(folder, *options):
+    """`dwell run` at work, for tests that do something meanwhile."""
+    return subprocess.Popen([DWELL, "run", *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def ended(run, codes, timeout):
+    _, err = run.communicate(timeout=timeout)
+    check(run.returncode in codes, f"run ended with {run.returncode}: {err[-2000:]}")
+
+
 # Beside the collector's snippet that is shipped: two further formats.
 FURTHER_TOPICS = """
 template(name="cloud" type="string" string="{{\\"@timestamp\\":\\"%timegenerated:::date-rfc3339%\\",%rawmsg:2:$%")
@@ -164,36 +202,10 @@ brokers = ["{kafka.brokers}"]
 topic = "{topic}"
 """
     for name, (recipe, topic, rule) in ROUTES.items():
-        text += f"""
-[[route]]
-name = "{name}"
-recipe = "{recipe}"
-injector = "{topic}"
-enters_at = "broker"
-owner = "lab"
-count = {count}
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "replicated"
-response = "none"
-[[route.expect]]
-stage = "ingested"
-watchers = ["index"]
-deadline = "10s"
-horizon = "{horizon}"
-[[route.expect]]
-stage = "detected"
-watchers = ["elastalert-index"]
-rules = ["{rule}"]
-deadline = "{deadline}"
-horizon = "{horizon}"
-[[route.expect]]
-stage = "notified"
-watchers = ["hook"]
-rules = ["{rule}"]
-deadline = "{deadline}"
-horizon = "{horizon}"
-"""
+        text += route(name, recipe, topic, "broker", count, "replicated",
+                      expect("ingested", "index", "10s", horizon),
+                      expect("detected", "elastalert-index", deadline, horizon, rule),
+                      expect("notified", "hook", deadline, horizon, rule))
     return text
 
 
@@ -304,18 +316,28 @@ def stage_times(rows):
         check(all(stage[s]["rule"] in RULES for s in ("detected", "notified")), f"another rule: {stage}")
 
 
-def compare_with_elastalert(pipeline, folder, rows):
-    """Our times against ElastAlert's own alert time, canary by canary."""
+def elastalerts_own(pipeline):
+    """The alerts in ElastAlert's own index."""
     http("POST", f"{pipeline.opensearch.url}/alerts/_refresh")
     _, text = http("GET", f"{pipeline.opensearch.url}/alerts/_search?size=1000&q=_exists_:alert_time")
-    alerts = [h["_source"] for h in json.loads(text)["hits"]["hits"]]
+    return [h["_source"] for h in json.loads(text)["hits"]["hits"]]
+
+
+def submissions(exported):
+    """When each canary's first event was handed over, wall nanoseconds."""
+    return {str(r["c"]): r["t"][0] for r in exported["receipt"] if r["e"] == 0}
+
+
+def compare_with_elastalert(pipeline, folder, rows):
+    """Our times against ElastAlert's own alert time, canary by canary."""
+    alerts = elastalerts_own(pipeline)
     check(len(alerts) == 42, f"ElastAlert's own index holds {len(alerts)} alerts")
     exported = export(folder)
     first = {}
     for sighting in exported["sighting"]:
         key = (sighting["w"], str(sighting["c"]))
         first[key] = min(first.get(key, sighting["t"][0]), sighting["t"][0])
-    submitted = {str(r["c"]): r["t"][0] for r in exported["receipt"] if r["e"] == 0}
+    submitted = submissions(exported)
     ids = {token_of(exported, row): row for row in by(rows, stage="detected")}
     seen, detected = [], []
     for canary, row in ids.items():
@@ -398,11 +420,9 @@ def dated_by_elastalert(pipeline, folder, rows):
     dated = detected["dated"]
     check(dated == {"of": 14, "by_record": 14, "contradicted": 0, "bound_ns": 0}, f"not all dated: {dated}")
     check(any("14 of 14 times are the alert's own creation time" in n for n in detected["notes"]), f"notes: {detected['notes']}")
-    http("POST", f"{pipeline.opensearch.url}/alerts/_refresh")
-    _, text = http("GET", f"{pipeline.opensearch.url}/alerts/_search?size=1000&q=_exists_:alert_time")
-    alerts = [h["_source"] for h in json.loads(text)["hits"]["hits"]]
+    alerts = elastalerts_own(pipeline)
     exported = export(folder)
-    submitted = {str(r["c"]): r["t"][0] for r in exported["receipt"] if r["e"] == 0}
+    submitted = submissions(exported)
     instants = [wall_ns(alert["alert_time"]) for alert in alerts]
     for row in by(rows, stage="detected"):
         lower, upper = float(row["ttd_lower_s"]) * 1e9, float(row["ttd_upper_s"]) * 1e9
@@ -443,29 +463,13 @@ every = "500ms"
 overlap = "10m"
 vars = {{ index = "crowd" }}
 stage = "ingested"
-[[route]]
-name = "windows"
-recipe = "account-abuse/windows-4720-account-created"
-injector = "log"
-enters_at = "host-log"
-owner = "lab"
-count = {len(marked)}
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "written"
-response = "none"
-[[route.expect]]
-stage = "ingested"
-watchers = ["index"]
-deadline = "45s"
-horizon = "60s"
-""")
+""" + route("windows", "account-abuse/windows-4720-account-created", "log", "host-log", len(marked), "written",
+                    expect("ingested", "index", "45s", "60s")))
     # It ends with the last token: before any deadline that an objective waits for, or at the horizon.
-    run = subprocess.Popen([DWELL, "run", "--until-horizon"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    run = begun(folder, "--until-horizon")
     wait_for("the events", lambda: log.read_text().count("\n") == len(marked), 60, run)
     fill_shards(server, documents, dict(zip(marked, map(json.loads, log.read_text().splitlines()))))
-    _, err = run.communicate(timeout=120)
-    check(run.returncode in (0, 1, 4), f"run ended with {run.returncode}: {err[-2000:]}")
+    ended(run, (0, 1, 4), 120)
     skipped = documents - len(paged_without_ties(server, page))
     check(skipped > 0, "no tie lies at the end of a page: this test proves nothing")
     rows = verdicts(folder)
@@ -564,23 +568,8 @@ type = "file"
 path = "{target}"
 dialect = "lines"
 stage = "ingested"
-[[route]]
-name = "ssh"
-recipe = "fake-login/sshd-failed-password"
-injector = "collector"
-enters_at = "collector"
-owner = "lab"
-count = 20
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "queued"
-response = "none"
-[[route.expect]]
-stage = "ingested"
-watchers = ["file"]
-deadline = "5s"
-horizon = "20s"
-""")
+""" + route("ssh", "fake-login/sshd-failed-password", "collector", "collector", 20, "queued",
+                    expect("ingested", "file", "5s", "20s")))
         dwell(folder, "run", ok=(0,))
     finally:
         server.stop()
@@ -615,30 +604,14 @@ brokers = ["{kafka.brokers}"]
 topic = "logs"
 dialect = "json"
 stage = "ingested"
-[[route]]
-name = "console"
-recipe = "fake-login/cloudtrail-console-login-failure"
-injector = "broker"
-enters_at = "broker"
-owner = "lab"
-count = 200
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "replicated"
-response = "none"
-[[route.expect]]
-stage = "ingested"
-watchers = ["topic"]
-deadline = "20s"
-horizon = "60s"
-""")
-        run = subprocess.Popen([DWELL, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+""" + route("console", "fake-login/cloudtrail-console-login-failure", "broker", "broker", 200, "replicated",
+                    expect("ingested", "topic", "20s", "60s")))
+        run = begun(folder)
         time.sleep(12)
         kafka.kill()
         time.sleep(3)
         kafka.start()
-        out, err = run.communicate(timeout=180)
-        check(run.returncode in (0, 1, 3, 4), f"run ended with {run.returncode}: {err[-2000:]}")
+        ended(run, (0, 1, 3, 4), 180)
         dump = kafka.java("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", kafka.brokers,
                           "--topic", "logs", "--from-beginning", "--timeout-ms", "5000", timeout=60).stdout
     finally:
@@ -683,24 +656,9 @@ brokers = ["{kafka.brokers}"]
 topic = "alerts"
 dialect = "json"
 stage = "detected"
-[[route]]
-name = "ssh"
-recipe = "fake-login/sshd-failed-password"
-injector = "log"
-enters_at = "host-log"
-owner = "lab"
-count = 6
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "written"
-response = "none"
-[[route.expect]]
-stage = "detected"
-watchers = ["alerts"]
-deadline = "40s"
-horizon = "60s"
-""")
-        run = subprocess.Popen([DWELL, "run"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+""" + route("ssh", "fake-login/sshd-failed-password", "log", "host-log", 6, "written",
+                    expect("detected", "alerts", "40s", "60s")))
+        run = begun(folder)
         wait_for("six log lines", lambda: len(log.read_text().splitlines()) == 6, 60, run)
         alerts = []
         for number, line in enumerate(log.read_text().splitlines()):
@@ -709,8 +667,7 @@ horizon = "60s"
             header, key = (f"user:{token}", "host") if number % 2 else ("kind:alert", token)
             alerts.append(f'{header}\t{key}\t{{"id": "a{number}", "rule": {{"id": "r"}}}}')
         kafka.put("alerts", alerts, "parse.key=true", "parse.headers=true")
-        out, err = run.communicate(timeout=120)
-        check(run.returncode == 0, f"run ended with {run.returncode}: {err[-2000:]}")
+        ended(run, (0,), 120)
     finally:
         kafka.stop()
     rows = verdicts(folder)
@@ -718,7 +675,7 @@ horizon = "60s"
     say("keys and headers: 6 of 6 detected by a token beside the value")
 
 
-def through_kafka(kafka, topic, injector, watcher, more=""):
+def through_kafka(topic, injector, watcher, more=""):
     """A short campaign into a topic and out of it; the two sides connect as they are told to."""
     return COMMON + f"""
 [campaign]
@@ -740,26 +697,8 @@ stage = "ingested"
 """ + short_route("first", "fake-login/cloudtrail-console-login-failure") + more
 
 
-def short_route(name, recipe, more=""):
-    return f"""
-[[route]]
-name = "{name}"
-recipe = "{recipe}"
-injector = "topic"
-enters_at = "broker"
-owner = "lab"
-count = 3
-cap_per_hour = 1000
-cap_per_day = 1000
-proof = "replicated"
-response = "none"
-{more}
-[[route.expect]]
-stage = "ingested"
-watchers = ["topic"]
-deadline = "8s"
-horizon = "9s"
-"""
+def short_route(name, recipe):
+    return route(name, recipe, "topic", "broker", 3, "replicated", expect("ingested", "topic", "8s", "9s"))
 
 
 def test_kafka_over_tls_with_sasl(folder):
@@ -782,7 +721,7 @@ def test_kafka_over_tls_with_sasl(folder):
             place = folder / mechanism
             place.mkdir()
             kafka.topic(mechanism)
-            prepare(place, through_kafka(kafka, mechanism, side(mechanism), side(mechanism)))
+            prepare(place, through_kafka(mechanism, side(mechanism), side(mechanism)))
             dwell(place, "check", "--connect")
             dwell(place, "run")
             rows = verdicts(place)
@@ -807,12 +746,12 @@ def refused_side(kafka, place, bad, words):
     """`check` names the fault on both sides; a run with a sound watcher goes to its end, and every
     event is undelivered for that reason."""
     place.mkdir()
-    prepare(place, through_kafka(kafka, "untouched", bad, bad))
+    prepare(place, through_kafka("untouched", bad, bad))
     said = json.loads(dwell(place, "check", "--connect", "--json", ok=(3,)))["connections"]
     check(len(said) == 2 and not any(c["ok"] for c in said), f"{place.name}: {said}")
     for one in said:
         check(words in " ".join(one["notes"]), f"{place.name} is not clear: {one}")
-    (place / "dwell.toml").write_text(through_kafka(kafka, "untouched", bad, f'brokers = ["{kafka.brokers}"]'))
+    (place / "dwell.toml").write_text(through_kafka("untouched", bad, f'brokers = ["{kafka.brokers}"]'))
     dwell(place, "run", ok=(3,))
     rows = verdicts(place)
     check(len(rows) == 3 == len(by(rows, outcome="undelivered")), f"{place.name}: {[(r['outcome'], r['reason']) for r in rows]}")
@@ -842,7 +781,7 @@ def test_kafka_framing(folder):
             kafka.topic(topic, *settings)
             if records:
                 kafka.put(topic, records)
-            config = through_kafka(kafka, topic, side, side, more)
+            config = through_kafka(topic, side, side, more)
             if topic == "compacted":
                 # A compacted topic takes no record without a key.
                 config = config.replace('response = "none"', 'response = "none"\nkey = "{{ token }}"')
@@ -871,7 +810,7 @@ def refused_framing(kafka, place, config, before, words):
 
 
 def test_calibrate_through_kafka(folder):
-    """(i) the harness's floor at a real broker: judged by the program and again from its rows, its topics
+    """(j) the harness's floor at a real broker: judged by the program and again from its rows, its topics
     gone afterwards and nothing else, also after Ctrl-C; and a report that rests on it."""
     kafka = Kafka(folder).start()
     try:
@@ -940,7 +879,7 @@ def floor_in_report(kafka, folder):
     shutil.copy(folder / "calibration.json", place)
     kafka.topic("floor")
     side = f'brokers = ["{kafka.brokers}"]'
-    prepare(place, through_kafka(kafka, "floor", side, side))
+    prepare(place, through_kafka("floor", side, side))
     dwell(place, "run")
     told = report(place)["floor"]
     check("kafka" in [k["kind"] for k in told["kinds"]], f"the report's floor: {told}")

@@ -9,7 +9,7 @@
 
 use statrs::function::factorial::ln_binomial;
 
-use super::proportion::wilson_of;
+use super::proportion::wilson;
 
 /// A difference of shares with its interval.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -22,14 +22,9 @@ pub struct Difference {
     pub upper: f64,
 }
 
-/// `second - first`, each x of n. `None` where either has nobody.
-pub fn newcombe(first: (u64, u64), second: (u64, u64), confidence: f64) -> Option<Difference> {
-    newcombe_of(first, second, 1.0, confidence)
-}
-
-/// The same where so many subjects count as one ([`super::together`]): the shares stay, the interval is as
-/// wide as that of fewer subjects.
-pub fn newcombe_of(
+/// `second - first`, each x of n. `None` where either has nobody. Where so many subjects count as one
+/// ([`super::together`]; 1: each counts) the shares stay, and the interval is as wide as that of fewer.
+pub fn newcombe(
     first: (u64, u64),
     second: (u64, u64),
     together: f64,
@@ -40,7 +35,7 @@ pub fn newcombe_of(
     }
     let share = |(x, n): (u64, u64)| x as f64 / n as f64;
     let (p, q) = (share(first), share(second));
-    let wilson = |share: f64, n: u64| wilson_of(share, n as f64 / together.max(1.0), confidence);
+    let wilson = |share: f64, n: u64| wilson(share, n as f64 / together.max(1.0), confidence);
     let (a, b) = (wilson(p, first.1), wilson(q, second.1));
     let estimate = q - p;
     Some(Difference {
@@ -108,18 +103,18 @@ mod tests {
             ((9, 10), (3, 10), 0.1705, 0.8090),
             ((10, 10), (0, 10), 0.6075, 1.0),
         ] {
-            let found = newcombe(second, first, 0.95).unwrap();
+            let found = newcombe(second, first, 1.0, 0.95).unwrap();
             assert!((found.lower - lower).abs() < 6e-5, "{first:?} {second:?}: {found:?}");
             assert!((found.upper - upper).abs() < 6e-5, "{first:?} {second:?}: {found:?}");
         }
-        assert_eq!(newcombe((0, 0), (1, 2), 0.95), None);
+        assert_eq!(newcombe((0, 0), (1, 2), 1.0, 0.95), None);
     }
 
     #[test]
     fn subjects_that_come_together_are_fewer() {
         let (first, second) = ((40, 200), (60, 200));
-        let alone = newcombe((10, 50), (15, 50), 0.95).unwrap();
-        assert_eq!(newcombe_of(first, second, 4.0, 0.95), Some(alone));
+        let alone = newcombe((10, 50), (15, 50), 1.0, 0.95).unwrap();
+        assert_eq!(newcombe(first, second, 4.0, 0.95), Some(alone));
         assert_eq!((thinned(first, 4.0), thinned(second, 4.0)), ((10, 50), (15, 50)));
         assert_eq!((thinned(first, 1.0), thinned((0, 0), 9.0)), (first, (0, 0)));
         assert_eq!(thinned((3, 3), 1e9), (1, 1));
@@ -155,8 +150,8 @@ mod tests {
             (x, n) in (1u64..200).prop_flat_map(|n| (0..=n, Just(n))),
             (y, m) in (1u64..200).prop_flat_map(|n| (0..=n, Just(n)))
         ) {
-            let there = newcombe((x, n), (y, m), 0.95).unwrap();
-            let back = newcombe((y, m), (x, n), 0.95).unwrap();
+            let there = newcombe((x, n), (y, m), 1.0, 0.95).unwrap();
+            let back = newcombe((y, m), (x, n), 1.0, 0.95).unwrap();
             prop_assert!(there.lower <= there.estimate + 1e-12);
             prop_assert!(there.estimate <= there.upper + 1e-12);
             prop_assert!((there.lower + back.upper).abs() < 1e-12);

@@ -2,6 +2,10 @@
 //! not see what happens after it, a restricted mean hardly sees the few that are ever detected, and a log-rank
 //! test sums up to nothing where those come late but do come.
 //!
+//! It does not take that test's place ([`super::logrank`]), which sums over all times and finds a constant
+//! ratio best: a comparison calls slower what either of them holds for, and "no worse" only what this
+//! one does not.
+//!
 //! Two tests of the largest lead of the first sample, both one-sided; the smaller p counts, twice:
 //!
 //! - of shares: the largest difference of the Kaplan-Meier curves, with the one-sided limit of Smirnov,
@@ -23,11 +27,12 @@ use super::survival::{Curve, Observation};
 const CENSORED: f64 = 0.1;
 
 /// The largest lead of the first sample.
-#[derive(Clone, Copy, PartialEq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Lag {
     /// Largest difference of the shares detected, first less second, beyond that at the end.
     pub share: f64,
-    /// How probable so large a lead is, in either test, if there is none.
+    /// How probable so large a lead is if there is none: of two one-sided tests, of shares and of events
+    /// (Smirnov, Renyi), Bonferroni.
     pub p: f64,
 }
 

@@ -23,21 +23,17 @@ pub fn clopper_pearson(x: u64, n: u64, confidence: f64) -> ShareInterval {
     ShareInterval { lower: exact_lower(x, n, half), upper: exact_upper(x, n, half) }
 }
 
-/// Two-sided Wilson score interval for `x` of `n`; the whole of `[0, 1]` for `n = 0`.
-pub fn wilson(x: u64, n: u64, confidence: f64) -> ShareInterval {
-    match n {
-        0 => ShareInterval { lower: 0.0, upper: 1.0 },
-        _ => wilson_of(x as f64 / n as f64, n as f64, confidence),
+/// Two-sided Wilson score interval of a share among `n`, which need not be whole: as many as count. The
+/// whole of `[0, 1]` for `n = 0`.
+pub fn wilson(share: f64, n: f64, confidence: f64) -> ShareInterval {
+    if n <= 0.0 {
+        return ShareInterval { lower: 0.0, upper: 1.0 };
     }
-}
-
-/// The same of a share among so many, which need not be whole: as many as count. `n` above 0.
-pub fn wilson_of(share: f64, n_f: f64, confidence: f64) -> ShareInterval {
     let z = z_two_sided(confidence);
     let squared = z * z;
-    let middle = share + squared / (2.0 * n_f);
-    let half = z * (share * (1.0 - share) / n_f + squared / (4.0 * n_f * n_f)).max(0.0).sqrt();
-    let scale = 1.0 + squared / n_f;
+    let middle = share + squared / (2.0 * n);
+    let half = z * (share * (1.0 - share) / n + squared / (4.0 * n * n)).max(0.0).sqrt();
+    let scale = 1.0 + squared / n;
     ShareInterval {
         // At the ends the difference is 0 or 1 but for rounding.
         lower: if share <= 0.0 { 0.0 } else { ((middle - half) / scale).max(0.0) },
@@ -106,15 +102,16 @@ mod tests {
             (57, 59, (0.8845642925, 0.9906540909), 0.8828515361, 0.9958680670, 0.9939436104),
             (95, 100, (0.8882495308, 0.9784563208), 0.8871650889, 0.9835681208, 0.9800944363),
         ] {
-            let (shown, exact) = (wilson(x, n, 0.95), clopper_pearson(x, n, 0.95));
+            let shown = wilson(x as f64 / n as f64, n as f64, 0.95);
+            let exact = clopper_pearson(x, n, 0.95);
             close(shown.lower, wilson_limits.0);
             close(shown.upper, wilson_limits.1);
             close(exact.lower, low);
             close(exact.upper, high);
             close(upper_limit(x, n, 0.95), one_sided);
         }
-        assert_eq!(wilson(0, 0, 0.95), ShareInterval { lower: 0.0, upper: 1.0 });
-        assert_eq!(wilson(7, 7, 0.95).upper, 1.0);
+        assert_eq!(wilson(0.0, 0.0, 0.95), ShareInterval { lower: 0.0, upper: 1.0 });
+        assert_eq!(wilson(1.0, 7.0, 0.95).upper, 1.0);
         assert_eq!(clopper_pearson(0, 0, 0.95), ShareInterval { lower: 0.0, upper: 1.0 });
         close(lower_limit(59, 59, 0.95), 1.0 - 0.0495076099);
     }

@@ -11,6 +11,9 @@
 //! - from blocks of 2, 4, 8, ... canaries, as long as there are twenty blocks: the variance of their sums over
 //!   the binomial one. This sees outages in which some canaries come through.
 //!
+//! What one run of a rule takes together is another question: its period is known beforehand, so that claims
+//! count windows of that length (`report::batches`) and need no outcome. Outages have no period.
+//!
 //! A side that misses all or none does not vary and says nothing: its factor is 1. Not promised: that outages
 //! are seen whose like happened only once in a series, or that last longer than it.
 
@@ -87,7 +90,7 @@ mod tests {
     /// 200 pairs of weeks of one truth: an outage of four hours about once a day, a canary every ten minutes.
     #[test]
     fn outages_at_the_same_rate_are_seldom_more_missed() {
-        use crate::stats::difference::{fisher, newcombe_of, thinned};
+        use crate::stats::difference::{fisher, newcombe, thinned};
         let mut state = 1;
         let mut week = || -> Vec<bool> {
             let mut wait = |mean: f64| -mean * (1.0 - uniform(&mut state)).ln();
@@ -105,7 +108,7 @@ mod tests {
             let count = |side: &[bool]| (side.iter().filter(|m| **m).count() as u64, 700);
             for (alarms, each) in alarms.iter_mut().zip([1.0, together(&a).max(together(&b))]) {
                 let (a, b) = (count(&a), count(&b));
-                let beyond = newcombe_of(a, b, each, 0.95).unwrap().lower > 0.05;
+                let beyond = newcombe(a, b, each, 0.95).unwrap().lower > 0.05;
                 let holds = fisher(thinned(a, each), thinned(b, each)) <= 0.05;
                 *alarms += u32::from(beyond && holds);
             }

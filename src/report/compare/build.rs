@@ -6,7 +6,7 @@ use super::differently;
 use super::effects::{Sureness, effects};
 use super::judge::{adjust, judge, verdict};
 use super::measured::{Plan, times};
-use super::model::{Behind, Comparison, Numbers, Pair, SideReport, Test, Unpaired};
+use super::model::{Comparison, Numbers, Pair, SideReport, Test, Unpaired};
 use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::report::blocks::{self, Length};
@@ -16,8 +16,8 @@ use crate::report::sample::{Fit, Sample, edges, polled_apart};
 use crate::report::schedule;
 use crate::report::times::points;
 use crate::stats::bootstrap::{Blocks, affordable_turnbull};
-use crate::stats::difference::{fisher, newcombe_of, thinned};
-use crate::stats::lag::lag;
+use crate::stats::difference::{fisher, newcombe, thinned};
+use crate::stats::lag::{Lag, lag};
 use crate::stats::logrank::{LogRank, Weight, logrank};
 use crate::stats::proportion::clopper_pearson;
 use crate::stats::survival::Observation;
@@ -176,15 +176,15 @@ fn groups(a: &Series<'_>, b: &Series<'_>) -> Vec<Vec<Observation>> {
     vec![a.sample.observations.clone(), b.sample.observations.clone()]
 }
 
-/// Is B behind A anywhere, with its times divided by the margin? What the polls alone could have made is left out: where
-/// they are clearly different, B's times are those that it has at least.
-fn behind(a: &Series<'_>, b: &Series<'_>, apart: bool, ratio: f64) -> Option<Behind> {
+/// Is B behind A anywhere, with its times divided by the margin? What the polls alone could have made is
+/// left out: where they are clearly different, B's times are those that it has at least.
+fn behind(a: &Series<'_>, b: &Series<'_>, apart: bool, ratio: f64) -> Option<Lag> {
     let mut new = match apart {
         true => b.sample.lower_ends(),
         false => b.sample.observations.clone(),
     };
     new.iter_mut().for_each(|o| o.time_ns = (o.time_ns as f64 / ratio).round() as u64);
-    lag(&a.sample.observations, &new).map(|lag| Behind { share: lag.share, p: lag.p })
+    lag(&a.sample.observations, &new)
 }
 
 fn test(t: LogRank) -> Test {
@@ -224,7 +224,7 @@ fn pair(a: &Series<'_>, b: &Series<'_>, margins: &Margins, routes: usize) -> Pai
     let block = asked.or_longer(a.block.clone()).or_longer(b.block.clone());
     let missed = |s: &Share| (s.n - s.x, s.n);
     let as_one = left.together.max(right.together);
-    let difference = |a: &Share, b: &Share| newcombe_of(missed(a), missed(b), as_one, confidence);
+    let difference = |a: &Share, b: &Share| newcombe(missed(a), missed(b), as_one, confidence);
     let blocks_of = |s: &Series<'_>| Blocks::by_time(&s.sample.submitted, block.ns);
     let both = (blocks_of(a), blocks_of(b));
     let apart = polled_apart((&a.sample, &a.fit.upper), (&b.sample, &b.fit.upper));

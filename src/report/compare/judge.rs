@@ -9,10 +9,11 @@
 
 use super::build::Margins;
 use super::effects::polls;
-use super::model::{Behind, Comparison, Drawn, Effect, Numbers, Pair, Test, Unpaired};
+use super::model::{Comparison, Drawn, Effect, Numbers, Pair, Test, Unpaired};
 use crate::report::model::Method;
 use crate::report::words::duration;
 use crate::stats::difference::{Difference, holm};
+use crate::stats::lag::Lag;
 
 /// Holm over routes, for both families of tests.
 pub(super) fn adjust(pairs: &mut [Pair]) {
@@ -52,7 +53,7 @@ pub(super) fn judge(pair: &mut Pair, margins: &Margins, routes: usize) {
     let beyond = effect.is_some_and(|e| lies(e.lower, e.lower_not_reached));
     let beyond_alone = effect.is_some_and(|e| lies(e.lower_beside, e.lower_beside_not_reached));
     let lag = |routes: usize| {
-        let holds = |t: &Behind| t.p * routes.max(1) as f64 <= level;
+        let holds = |t: &Lag| t.p * routes.max(1) as f64 <= level;
         pair.behind_beyond_margin.filter(holds)
     };
     let hidden = lag(1);

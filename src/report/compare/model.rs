@@ -6,6 +6,7 @@ use serde::Serialize;
 use crate::exit::Exit;
 use crate::report::model::{BlockLimits, CurvePoint, Method, Share};
 use crate::stats::difference::Difference;
+use crate::stats::lag::Lag;
 use crate::stats::survival::Quantile;
 
 /// A whole comparison.
@@ -95,15 +96,6 @@ pub struct Test {
     pub p_holm: f64,
 }
 
-/// The largest lead of A over time.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-pub struct Behind {
-    /// Largest difference of the shares detected, A - B, beyond that of those ever detected.
-    pub share: f64,
-    /// p of two one-sided tests of the largest lead, of shares and of events (Smirnov, Renyi), Bonferroni.
-    pub p: f64,
-}
-
 /// From one end to the other; an absent end is not reached.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize, JsonSchema)]
 pub struct Range {
@@ -185,7 +177,7 @@ pub struct Pair {
     /// Is B behind A anywhere, with its times divided by the margin? Where that holds B is not called no
     /// worse. Of polled times A enters with upper ends, and B too unless the polls are clearly different: then
     /// with lower ends.
-    pub behind_beyond_margin: Option<Behind>,
+    pub behind_beyond_margin: Option<Lag>,
     /// Difference of restricted means, nanoseconds; `null` where a side has no detection.
     pub mean_difference_ns: Option<Effect>,
     /// Ratio of restricted means; likewise.

@@ -12,6 +12,10 @@
 //! `min_gap`, a batch is a canary and nothing changes. Shares, quantiles and their intervals count canaries,
 //! and say so.
 //!
+//! How long a batch is stands before any outcome is known, as a claim's n and m do. A comparison also needs
+//! to know what no period says, how far an outage takes canaries together, and estimates it from the
+//! misses themselves ([`crate::stats::together`]). A claim may not: what its own outcomes say was not fixed.
+//!
 //! Not promised: that batches are independent of one another. An outage may be longer than a rule's period.
 
 use crate::stats::bootstrap::Blocks;
@@ -66,6 +70,16 @@ mod tests {
         assert_eq!(split(at, 1).len(), 5);
         assert_eq!(split(at, 0).len(), 5, "no length, no company");
         assert!(split(Vec::<(i64, char)>::new(), 10).is_empty());
+        // What a plan says that a claim will count.
+        let instants = at.map(|(at, _)| at);
+        for length in [1, 6, 7, 10, 11, 12, 40] {
+            let counted = split(at, length).len() as u64;
+            assert_eq!(
+                crate::stats::planning::distinct_runs(&instants, length),
+                counted,
+                "{length}"
+            );
+        }
     }
 
     #[test]

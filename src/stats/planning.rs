@@ -98,12 +98,16 @@ pub fn canaries_per_group(events: u64, shares: (f64, f64)) -> Option<u64> {
     (sum > 0.0).then(|| (events as f64 / sum).ceil() as u64)
 }
 
-/// Number of different periods that the instants fall into. A period of zero counts every instant.
+/// Number of different periods that the instants fall into, counted from the first of them, as a claim
+/// counts its batches: when a rule runs within its period a plan cannot know. A period of zero counts
+/// every instant.
 pub fn distinct_runs(instants_ns: &[i64], period_ns: u64) -> u64 {
-    let Some(period) = i64::try_from(period_ns).ok().filter(|p| *p > 0) else {
+    if period_ns == 0 {
         return instants_ns.len() as u64;
-    };
-    instants_ns.iter().map(|at| at.div_euclid(period)).collect::<BTreeSet<_>>().len() as u64
+    }
+    let first = instants_ns.iter().min().copied().unwrap_or(0);
+    instants_ns.iter().map(|at| at.abs_diff(first) / period_ns).collect::<BTreeSet<_>>().len()
+        as u64
 }
 
 /// Instants whose alert a suppression of that length would swallow: those that follow the last alert
@@ -184,6 +188,7 @@ mod tests {
         let at = [0, 10, 299, 300, 900, 905, 1_000];
         assert_eq!(distinct_runs(&at, 300), 3);
         assert_eq!(distinct_runs(&at, 0), 7);
+        assert_eq!(distinct_runs(&at.map(|at| at + 299), 300), 3, "whenever the first one leaves");
         // 0 passes; 10 and 299 are swallowed by it; 300 passes; 900 passes; the rest is swallowed.
         assert_eq!(swallowed(&at, 300), 4);
         assert_eq!(swallowed(&at, 0), 0);

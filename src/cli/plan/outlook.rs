@@ -190,8 +190,7 @@ fn line(
     let unreached = (walked.as_ref().err().copied(), shortest.err());
     let walked_through = nanos(limits.demand.window).saturating_mul(u64::from(MOST_RUNS));
     let found: Option<Outlook> = walked.ok();
-    let instants = |found: &Outlook| found.instants_ns.clone();
-    let at = found.as_ref().map(instants);
+    let at = found.as_ref().map(|found| found.instants_ns.as_slice());
     Line {
         quantile: claim.quantile,
         confidence: claim.confidence,
@@ -204,9 +203,9 @@ fn line(
         shortest_ns: shortest.ok().map(nanos),
         withheld_quiet: found.as_ref().map_or(0, |o| o.quiet),
         withheld_crowded: found.as_ref().map_or(0, |o| o.crowded),
-        rule_runs: period.and_then(|p| at.as_ref().map(|at| distinct_runs(at, p.ns))),
-        batches: at.as_ref().filter(|_| period.is_none()).map(|at| distinct_runs(at, SHORTEST_NS)),
-        swallowed: args.suppression.and_then(|s| at.as_ref().map(|at| swallowed(at, nanos(s.0)))),
+        rule_runs: period.and_then(|p| at.map(|at| distinct_runs(at, p.ns))),
+        batches: at.filter(|_| period.is_none()).map(|at| distinct_runs(at, SHORTEST_NS)),
+        swallowed: args.suppression.and_then(|s| at.map(|at| swallowed(at, nanos(s.0)))),
     }
 }
 

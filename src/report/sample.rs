@@ -259,7 +259,7 @@ pub(super) fn polled_apart(a: (&Sample, &Curve), b: (&Sample, &Curve)) -> Option
 
 /// The median time of all, or of the detected ones where fewer than half are.
 fn median(curve: &Curve) -> u64 {
-    let all = curve.quantile(0.5, Band::LogLog, 0.95).estimate.ns();
+    let all = curve.estimate(0.5).ns();
     let detected = || curve.steps().get(curve.steps().len() / 2).map_or(0, |s| s.time_ns);
     all.unwrap_or_else(detected)
 }

@@ -52,10 +52,6 @@ pub struct ScheduleReport {
     pub words: String,
 }
 
-fn width(ttd: Interval) -> u64 {
-    ttd.upper_ns.saturating_sub(ttd.lower_ns)
-}
-
 /// How coarse times are, by watcher: those that we saw, and those that records tell.
 struct Coarseness<'a> {
     watchers: &'a [WatcherPlan],
@@ -67,7 +63,7 @@ impl<'a> Coarseness<'a> {
         let mut widths: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for (_, verdict) in decided.iter().filter(|(_, v)| v.dated != Dated::ByRecord) {
             if let (Some(ttd), Some(name)) = (verdict.ttd, &verdict.watcher) {
-                widths.entry(name).or_default().push(width(ttd));
+                widths.entry(name).or_default().push(ttd.width_ns());
             }
         }
         let typical = widths.into_iter().map(|(name, mut widths)| {
@@ -87,7 +83,7 @@ impl<'a> Coarseness<'a> {
                 plan.map_or(0, |w| w.resolution_ns).max(typical)
             }
         };
-        looking.max(width(ttd))
+        looking.max(ttd.width_ns())
     }
 }
 

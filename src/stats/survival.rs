@@ -166,11 +166,16 @@ impl Curve {
         self.steps.get(after.checked_sub(1)?)
     }
 
-    /// Quantile `p` (0.5 = median) with a Brookmeyer-Crowley interval: the band, inverted.
+    /// Quantile `p` (0.5 = median) without an interval, which costs far more: for resamples.
+    pub fn estimate(&self, p: f64) -> Reach {
+        self.crossing(1.0 - p, |s| Some(s.survival))
+    }
+
+    /// Quantile `p` with a Brookmeyer-Crowley interval: the band, inverted.
     pub fn quantile(&self, p: f64, band: Band, confidence: f64) -> Quantile {
         let (target, z) = (1.0 - p, z_two_sided(confidence));
         Quantile {
-            estimate: self.crossing(target, |s| Some(s.survival)),
+            estimate: self.estimate(p),
             lower: self.crossing(target, |s| s.band_at(band, z).map(|b| b.0)),
             upper: self.crossing(target, |s| s.band_at(band, z).map(|b| b.1)),
         }

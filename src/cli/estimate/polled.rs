@@ -119,11 +119,7 @@ pub(super) fn estimate(intervals: &[Interval], confidence: f64, data: &Data) -> 
     };
     let cells = QUANTILES.iter().enumerate().map(|(at, p)| cell(&fit, *p, of(at), (n, ticks)));
     let seen = intervals.iter().filter(|i| i.upper_ns.is_some()).count() as u64;
-    let mean = |tau: u64| Means {
-        shown: carries_a_mean(n, seen),
-        needs_more: needs_more(0.5, n),
-        ..means(&fit, tau, of(QUANTILES.len()), ticks)
-    };
+    let mean = |tau: u64| means(&fit, tau, of(QUANTILES.len()), ((n, seen), ticks));
     let resamples = found.iter().flatten().map(|(low, _)| low.used).max();
     Polled {
         log_likelihood: fit.log_likelihood(),
@@ -158,7 +154,12 @@ fn cell(fit: &Turnbull, p: f64, limits: Option<Limits>, (n, ticks): (u64, Ticks)
     }
 }
 
-fn means(fit: &Turnbull, tau: u64, limits: Option<Limits>, ticks: Ticks) -> Means {
+fn means(
+    fit: &Turnbull,
+    tau: u64,
+    limits: Option<Limits>,
+    ((n, seen), ticks): ((u64, u64), Ticks),
+) -> Means {
     let (at_least, at_most) = fit.restricted_mean_bounds(tau);
     Means {
         tau_ns: ticks.ns(tau),
@@ -168,8 +169,8 @@ fn means(fit: &Turnbull, tau: u64, limits: Option<Limits>, ticks: Ticks) -> Mean
         at_most_ns: ticks.part_ns(at_most),
         at_most: ticks.in_unit(at_most),
         limits,
-        shown: false,
-        needs_more: 0,
+        shown: carries_a_mean(n, seen),
+        needs_more: needs_more(0.5, n),
     }
 }
 

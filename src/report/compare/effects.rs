@@ -21,7 +21,7 @@ use crate::report::words::duration;
 use crate::stats::bootstrap::{
     Blocks, Statistic, affordable, affordable_turnbull, for_each_resample, for_each_turnbull,
 };
-use crate::stats::survival::{Band, Curve, Observation};
+use crate::stats::survival::{Curve, Observation};
 
 /// The effects on one route and expectation.
 pub(super) struct Effects {
@@ -63,7 +63,7 @@ const LOWER: [f64; 2] = [0.25, 0.1];
 fn lower_quantile(a: &Series<'_>) -> Option<f64> {
     let reached = |p: f64| match &a.fit.turnbull {
         Some(estimate) => estimate.quantile_bounds(p).1.ns().is_some(),
-        None => a.fit.upper.quantile(p, Band::LogLog, 0.95).estimate.ns().is_some(),
+        None => a.fit.upper.estimate(p).ns().is_some(),
     };
     if reached(0.5) { None } else { LOWER.into_iter().find(|p| reached(*p)) }
 }
@@ -137,10 +137,7 @@ fn plan(a: &Series<'_>, b: &Series<'_>, apart: bool) -> ((Drawn, Drawn), Option<
 /// Median, lower quantile and mean of one curve.
 fn of_curve(observations: &[Observation], asked: Asked) -> [f64; 3] {
     let curve = Curve::fit(observations);
-    let at = |p: f64| {
-        let reached = curve.quantile(p, Band::LogLog, 0.95).estimate.ns();
-        reached.map_or(f64::INFINITY, |ns| ns as f64)
-    };
+    let at = |p: f64| curve.estimate(p).ns().map_or(f64::INFINITY, |ns| ns as f64);
     [at(0.5), at(asked.p), curve.restricted_mean(asked.until).0]
 }
 

@@ -172,10 +172,9 @@ fn of_route(side: &Side, whole: &Series<'_>, every: Every, block_ns: u64) -> Tre
         })
         .collect();
     let sample = &whole.sample;
-    let mut order: Vec<(i64, Observation)> =
+    let submitted: Vec<(i64, Observation)> =
         sample.submitted.iter().copied().zip(sample.observations.iter().copied()).collect();
-    order.sort_by_key(|(at, o)| (*at, o.time_ns, o.event));
-    let change = change_point(&order, block.ns, PERMUTATIONS, SEED);
+    let change = change_point(&submitted, block.ns, PERMUTATIONS, SEED);
     let halves = change.map(|c| {
         // A change stands between two blocks, and so between two instants.
         let (before, after): (Vec<Decided<'_>>, Vec<Decided<'_>>) =

@@ -7,18 +7,23 @@ use serde_json::Value;
 
 use super::synthetic::{self, Draw, Route, Run, exponential};
 
-fn dwell(folder: &Path, args: &[&str]) -> Output {
+pub fn dwell(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_dwell")).current_dir(folder).args(args).output().unwrap()
 }
 
-fn compared(folder: &Path, args: &[&str]) -> (i32, Value) {
-    let output = dwell(folder, &[&["compare", "--json", "--ledger", "made.db"], args].concat());
+/// Exit code and JSON of a verb on the ledger of a test.
+pub fn asked(folder: &Path, verb: &str, args: &[&str]) -> (i32, Value) {
+    let output = dwell(folder, &[&[verb, "--json", "--ledger", "made.db"], args].concat());
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
     (output.status.code().unwrap(), value)
 }
 
-fn out(output: &Output) -> String {
+pub fn compared(folder: &Path, args: &[&str]) -> (i32, Value) {
+    asked(folder, "compare", args)
+}
+
+pub fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 

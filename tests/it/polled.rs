@@ -2,23 +2,9 @@
 //! says, and do not take polling for the SIEM.
 
 use std::path::Path;
-use std::process::Command;
 
-use serde_json::Value;
-
+use super::compare::{asked, compared, dwell, out};
 use super::synthetic::{self, Draw, Route, Run, exponential, polled};
-
-fn dwell(folder: &Path, args: &[&str]) -> (i32, Value) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_dwell")).current_dir(folder).args(args).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"));
-    (output.status.code().unwrap(), value)
-}
-
-fn compared(folder: &Path, args: &[&str]) -> (i32, Value) {
-    dwell(folder, &[&["compare", "--json", "--ledger", "made.db"], args].concat())
-}
 
 /// A campaign: canaries about every ten minutes out of step with any poll, times of that mean, polled so
 /// often (0: our own clock).
@@ -49,8 +35,7 @@ fn a_side_of_a_comparison_has_the_median_of_its_report_or_none_like_it() {
     let mut methods = std::collections::BTreeSet::new();
     for run in &runs {
         let name = run.campaign.as_str();
-        let args = ["report", "--json", "--ledger", "made.db", "--campaign", name];
-        let report = dwell(folder.path(), &args).1;
+        let report = asked(folder.path(), "report", &["--campaign", name]).1;
         let ttd = &report["routes"][0]["expectations"][0]["ttd"];
         let (_, model) = compared(folder.path(), &[name, name]);
         for side in [&model["routes"][0]["a"], &model["routes"][0]["b"]] {
@@ -124,12 +109,7 @@ fn a_trend_of_coarse_polls_names_its_estimate_and_keeps_the_label() {
     }
     for format in ["text", "html"] {
         let args = ["compare", "--ledger", "made.db", "c", "--trend", "week", "--format", format];
-        let output = Command::new(env!("CARGO_BIN_EXE_dwell"))
-            .current_dir(folder.path())
-            .args(args)
-            .output()
-            .unwrap();
-        let page = String::from_utf8_lossy(&output.stdout).replace("&#x27;", "'");
+        let page = out(&dwell(folder.path(), &args)).replace("&#x27;", "'");
         let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(page.contains("estimate, each canary taken as independent"), "{page}");
         assert!(page.contains("sought on upper ends"), "{page}");
@@ -142,9 +122,8 @@ fn the_schemas_that_are_printed_are_those_that_are_kept() {
         (&["compare", "--schema"][..], "compare"),
         (&["compare", "--schema", "--trend", "week"], "trend"),
     ] {
-        let output = Command::new(env!("CARGO_BIN_EXE_dwell")).args(args).output().unwrap();
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/schema");
-        let kept = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), kept, "{name}");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let kept = std::fs::read_to_string(root.join(format!("configs/schema/{name}.json")));
+        assert_eq!(out(&dwell(root, args)), kept.unwrap(), "{name}");
     }
 }

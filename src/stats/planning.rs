@@ -10,9 +10,9 @@
 //!
 //! Not promised: the Schoenfeld number is an approximation, good for ratios between a third and three.
 
-use std::collections::BTreeSet;
-
 use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, Normal};
+
+use super::bootstrap::Blocks;
 
 /// No more canaries are counted with: about a million.
 pub const MOST: u64 = 1 << 20;
@@ -99,15 +99,9 @@ pub fn canaries_per_group(events: u64, shares: (f64, f64)) -> Option<u64> {
 }
 
 /// Number of different periods that the instants fall into, counted from the first of them, as a claim
-/// counts its batches: when a rule runs within its period a plan cannot know. A period of zero counts
-/// every instant.
+/// counts its batches: when a rule runs within its period a plan cannot know.
 pub fn distinct_runs(instants_ns: &[i64], period_ns: u64) -> u64 {
-    if period_ns == 0 {
-        return instants_ns.len() as u64;
-    }
-    let first = instants_ns.iter().min().copied().unwrap_or(0);
-    instants_ns.iter().map(|at| at.abs_diff(first) / period_ns).collect::<BTreeSet<_>>().len()
-        as u64
+    Blocks::by_time(instants_ns, period_ns).len() as u64
 }
 
 /// Instants whose alert a suppression of that length would swallow: those that follow the last alert

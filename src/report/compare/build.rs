@@ -7,13 +7,14 @@ use super::effects::{Sureness, effects};
 use super::judge::{adjust, judge, verdict};
 use super::measured::{Plan, times};
 use super::model::{Comparison, Numbers, Pair, SideReport, Test, Unpaired};
-use crate::dispatch::outcome::{Assessment, CanaryView, Delivery, Outcome, RouteView, Verdict};
+use crate::dispatch::outcome::{Assessment, CanaryView, Outcome, RouteView, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::report::blocks::{self, Length};
 use crate::report::build::instant;
 use crate::report::model::{HONEST_LIMIT, Share};
 use crate::report::sample::{Fit, Sample, edges, polled_apart};
 use crate::report::schedule;
+use crate::report::share::known;
 use crate::report::times::points;
 use crate::stats::bootstrap::{Blocks, affordable_turnbull};
 use crate::stats::difference::{fisher, newcombe, thinned};
@@ -301,9 +302,7 @@ pub(super) fn shares(
             }
             (false, None) => (false, false),
         };
-        let sure = matches!(canary.delivery, Delivery::Proven | Delivery::Rejected)
-            && !matches!(verdict.outcome, Outcome::Indeterminate | Outcome::Pending)
-            && !straddles;
+        let sure = known(canary, verdict) && !straddles;
         all.push((canary.submitted, in_time, sure));
     }
     all.sort_unstable();

@@ -49,9 +49,8 @@ impl SqliteStore {
         };
         store.check_tail()?;
         let kept = Standing::kept(&store.connection).map_err(|e| store.fail("read it", &e))?;
-        store.durable_standing = kept.unwrap_or_default();
-        store.standing =
-            excerpt::caught_up(&store.connection, path, store.durable_standing.clone())?;
+        let standing = excerpt::caught_up(&store.connection, path, kept.unwrap_or_default())?;
+        (store.durable_standing, store.standing) = (standing.clone(), standing);
         Ok(store)
     }
 

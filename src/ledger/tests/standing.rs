@@ -129,6 +129,25 @@ fn rows_behind_it_are_added_when_it_is_read() {
 }
 
 #[test]
+fn what_is_rolled_back_first_takes_no_row_that_was_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.db");
+    sample(&path);
+    raw(&path, "DELETE FROM standing;");
+    let mut store = SqliteStore::open(&path, &KEY).unwrap();
+    store.begin().unwrap();
+    store.append(&look(50)).unwrap();
+    store.rollback();
+    assert_eq!(store.standing(), of_all(&path));
+    store.begin().unwrap();
+    store.append(&look(60)).unwrap();
+    store.commit().unwrap();
+    drop(store);
+    let kept = Reader::open(&path).unwrap().excerpt().unwrap().unwrap().standing().clone();
+    assert_eq!(kept, of_all(&path));
+}
+
+#[test]
 fn one_that_says_what_the_rows_do_not_is_found_by_the_audit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("l.db");

@@ -67,8 +67,7 @@ impl Known {
         }
         self.only_ours(path)?;
         let now = path.symlink_metadata().map_err(told)?;
-        let same = |of: fn(&Metadata) -> i64| of(&now) == of(&found);
-        if now.ino() != found.ino() || now.len() != found.len() || !same(Metadata::mtime_nsec) {
+        if state(&now) != state(&found) {
             return Err("it changed while it was read".to_owned());
         }
         std::fs::remove_file(path).map_err(|e| format!("cannot remove it: {e}"))
@@ -94,6 +93,11 @@ impl Known {
             false => Err("it is empty: whoever emptied it may still write to it".to_owned()),
         }
     }
+}
+
+/// What another file under the name, or another content of the file, would change.
+fn state(of: &Metadata) -> impl PartialEq + use<> {
+    (of.dev(), of.ino(), of.len(), of.mtime(), of.mtime_nsec())
 }
 
 /// Whether a row is about that very file.
@@ -189,6 +193,14 @@ mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert_eq!(known.remove(&link).unwrap_err(), "it is no plain file");
         std::fs::write(&path, "two\none").unwrap();
+        // A file system may tell whole seconds alone.
+        let told = |seconds: u64| {
+            let file = std::fs::File::options().append(true).open(&path).unwrap();
+            file.set_modified(UNIX_EPOCH + std::time::Duration::from_secs(seconds)).unwrap();
+            state(&path.metadata().unwrap())
+        };
+        let before = told(1_000);
+        assert!(before == told(1_000) && before != told(1_001));
         assert_eq!(known.remove(&path), Ok(()));
         assert!(!path.exists() && other.exists());
     }

@@ -128,7 +128,7 @@ impl Finding {
                 "target": origin.plan.target,
                 "submitted": origin.submitted().timestamp().to_string(),
                 "expected_until": expected_until(origin),
-                "withdrawn": origin.withdrawn.as_ref().map(|(_, reason)| reason),
+                "withdrawn": origin.withdrawn,
                 "authorisation": origin.run.authorisation,
             })
         });
@@ -205,7 +205,7 @@ fn tell(text: &mut String, finding: &Finding, compared: bool) {
         line("campaign", &format!("{}, run {}", origin.run.campaign, origin.run.run));
         line("route", &format!("{} ({}), owner {}", plan.name, plan.recipe, plan.owner));
         match &origin.withdrawn {
-            Some((_, reason)) => line("withdrawn", reason),
+            Some(reason) => line("withdrawn", reason),
             None => {
                 line("sent", &format!("{} to {}", origin.submitted().timestamp(), plan.target));
                 line("expected", &format!("until {}", expected_until(origin)));

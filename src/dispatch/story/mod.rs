@@ -30,7 +30,7 @@ use super::outcome::{
     Assessment, AxisNs, CanaryView, Delivery, Fold, Outcome, RouteView, StageTime, Verdict,
 };
 use crate::ledger::{
-    EventResult, ExpectationPlan, LedgerError, Reader, RoutePlan, Stage, StrayClass,
+    EventResult, ExpectationPlan, LedgerError, Reader, RoutePlan, Row, Stage, StrayClass,
 };
 use crate::report;
 
@@ -178,8 +178,8 @@ pub fn fold(
 
 /// Tells a canary's story; `None` when the ledger does not hold it.
 pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, LedgerError> {
-    let Some(mut origin) = Origin::find(sources.reader, canary)? else { return Ok(None) };
-    origin.cut(|stamp| sources.fold.holds(stamp));
+    let known = |row: &Row| row.stamp().is_none_or(|stamp| sources.fold.holds(stamp));
+    let Some(origin) = Origin::find(sources.reader, canary, known)? else { return Ok(None) };
     let assessment = sources.fold.assess(Some(&origin.run.campaign));
     let found = assessment.as_ref().and_then(|whole| view_of(whole, canary));
     let view = found.map(|(_, view)| view);
@@ -198,7 +198,7 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
         target: origin.plan.target.clone(),
         slot: origin.intent.slot,
         intended: origin.intent.intended.timestamp().to_string(),
-        withdrawn: origin.withdrawn.as_ref().map(|(_, why)| why.clone()),
+        withdrawn: origin.withdrawn.clone(),
         events: origin.intent.digests.len(),
         sent: sent(&origin),
         delivery: view.map(|view| view.delivery),
@@ -223,9 +223,9 @@ pub fn tell(sources: &Sources<'_>, canary: TokenId) -> Result<Option<Story>, Led
 }
 
 fn view_of(assessment: &Assessment, canary: TokenId) -> Option<(&RouteView, &CanaryView)> {
-    let find = |route: &'_ RouteView| route.canaries.iter().position(|view| view.id == canary);
-    let (route, at) = assessment.routes.iter().find_map(|route| Some((route, find(route)?)))?;
-    Some((route, route.canaries.get(at)?))
+    let mut all =
+        assessment.routes.iter().flat_map(|r| r.canaries.iter().map(move |view| (r, view)));
+    all.find(|(_, view)| view.id == canary)
 }
 
 fn wall(ns: i64) -> String {

@@ -29,8 +29,8 @@ pub struct Origin {
     pub receipts: Vec<ReceiptRow>,
     /// Its sightings, in commit order.
     pub sightings: Vec<SightingRow>,
-    /// When it was decided that it does not leave, and why, if so.
-    pub withdrawn: Option<(Stamp, String)>,
+    /// Why it never left, if it did not.
+    pub withdrawn: Option<String>,
     /// When somebody asked about it, and what was answered.
     pub verified: Vec<(Stamp, String)>,
     /// The bodies of its events as rendered, by index; one that was not kept is not here.
@@ -38,19 +38,23 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Reads it; `None` when this ledger does not hold the canary.
-    pub fn find(reader: &Reader, canary: TokenId) -> Result<Option<Origin>, LedgerError> {
+    /// Reads it, from those of its rows that are wanted; `None` when this ledger does not hold the canary.
+    pub fn find(
+        reader: &Reader,
+        canary: TokenId,
+        wanted: impl Fn(&Row) -> bool,
+    ) -> Result<Option<Origin>, LedgerError> {
         let mut intent = None;
         let mut receipts: Vec<ReceiptRow> = Vec::new();
         let mut sightings = Vec::new();
         let mut withdrawn = None;
         let mut verified = Vec::new();
-        for (_, row) in reader.rows_of(canary)? {
+        for (_, row) in reader.rows_of(canary)?.into_iter().filter(|(_, row)| wanted(row)) {
             match row {
                 Row::Intent(row) => intent = Some(row),
                 Row::Receipt(row) => receipts.push(row),
                 Row::Sighting(row) => sightings.push(row),
-                Row::Withdrawn(row) => withdrawn = Some((row.at, row.reason)),
+                Row::Withdrawn(row) => withdrawn = Some(row.reason),
                 Row::Verify(row) => verified.push((row.at, row.answer)),
                 _ => {}
             }
@@ -68,14 +72,6 @@ impl Origin {
         }
         let found = Origin { intent, run, plan, receipts, sightings, withdrawn, verified, bodies };
         Ok(Some(found))
-    }
-
-    /// Forgets what lies beyond a cut.
-    pub fn cut(&mut self, holds: impl Fn(&Stamp) -> bool) {
-        self.receipts.retain(|receipt| holds(&receipt.submitted_at));
-        self.sightings.retain(|sighting| holds(&sighting.observed));
-        self.verified.retain(|(at, _)| holds(at));
-        self.withdrawn = self.withdrawn.take().filter(|(at, _)| holds(at));
     }
 
     /// Submission of its first event; the planned instant while no receipt is there.

@@ -72,39 +72,47 @@ struct Step {
     choice: u8,
 }
 
+fn receipt(step: &Step) -> Row {
+    let Step { serial, boot, second, choice, .. } = *step;
+    Row::Receipt(ReceiptRow {
+        canary: canary(serial),
+        event: u32::from(choice) % 2,
+        submitted_at: at(boot, second),
+        late_ns: 5,
+        result: match choice {
+            0..=5 => EventResult::Accepted { at: None, strength: Strength::Written, place: None },
+            6 => EventResult::Rejected { reason: "no".into(), cause: None },
+            _ => EventResult::Unknown { reason: "?".into() },
+        },
+    })
+}
+
+fn sighting(step: &Step) -> Row {
+    let Step { serial, boot, second, choice, .. } = *step;
+    Row::Sighting(SightingRow {
+        canary: canary(serial),
+        watcher: WATCHERS[step.watcher].to_owned(),
+        stage: if choice % 2 == 0 { Stage::Detected } else { Stage::Ingested },
+        observed: at(boot, second),
+        not_before: (choice < 4).then(|| at(boot, second - 3)),
+        native_id: format!("{second}"),
+        rule: (choice < 6).then(|| format!("r{}", choice % 3)),
+        rule_names: vec![],
+        event_time_ns: Some(second),
+        created_time_ns: (choice % 2 == 1).then(|| at(boot, second - 2).wall_ns),
+        grade: if choice == 7 { Grade::Window } else { Grade::Exact },
+        retrospective: choice == 6,
+        excerpt: String::new(),
+    })
+}
+
 fn row(step: &Step) -> Row {
     let Step { serial, boot, second, choice, .. } = *step;
     let (now, id) = (at(boot, second), canary(serial));
     let watcher = WATCHERS[step.watcher].to_owned();
     match step.kind {
-        0..=2 => Row::Receipt(ReceiptRow {
-            canary: id,
-            event: u32::from(choice) % 2,
-            submitted_at: now,
-            late_ns: 5,
-            result: match choice {
-                0..=5 => {
-                    EventResult::Accepted { at: None, strength: Strength::Written, place: None }
-                }
-                6 => EventResult::Rejected { reason: "no".into(), cause: None },
-                _ => EventResult::Unknown { reason: "?".into() },
-            },
-        }),
-        3..=4 => Row::Sighting(SightingRow {
-            canary: id,
-            watcher,
-            stage: if choice % 2 == 0 { Stage::Detected } else { Stage::Ingested },
-            observed: now,
-            not_before: (choice < 4).then(|| at(boot, second - 3)),
-            native_id: format!("{second}"),
-            rule: (choice < 6).then(|| format!("r{}", choice % 3)),
-            rule_names: vec![],
-            event_time_ns: Some(second),
-            created_time_ns: (choice % 2 == 1).then(|| at(boot, second - 2).wall_ns),
-            grade: if choice == 7 { Grade::Window } else { Grade::Exact },
-            retrospective: choice == 6,
-            excerpt: String::new(),
-        }),
+        0..=2 => receipt(step),
+        3..=4 => sighting(step),
         5..=8 => Row::Look(Look {
             watcher,
             from: at(boot, second),
@@ -242,6 +250,36 @@ proptest! {
             }
         }
     }
+}
+
+/// Handed over before the cut, and accepted after it.
+#[test]
+fn a_receipt_that_came_after_the_cut_is_not_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.db");
+    let ledger = open(&path, 1);
+    let accepted =
+        EventResult::Accepted { at: Some(at(1, 9)), strength: Strength::Written, place: None };
+    let receipt = Row::Receipt(ReceiptRow {
+        canary: canary(0),
+        event: 0,
+        submitted_at: at(1, 3),
+        late_ns: 5,
+        result: accepted,
+    });
+    let rows = vec![run(1), intent(0), receipt];
+    ledger.append(Batch { rows, ..Batch::default() }).wait().unwrap();
+    ledger.close(Duration::from_secs(10)).unwrap();
+    let (reader, catalogue) = (Reader::open(&path).unwrap(), Catalogue::embedded().unwrap());
+    let told = |as_of: i64| {
+        let fold = fold(&reader, canary(0), Some(as_of)).unwrap();
+        let sources = Sources { reader: &reader, fold: &fold, catalogue: &catalogue, keys: None };
+        tell(&sources, canary(0)).unwrap().unwrap()
+    };
+    let before = told(at(1, 5).wall_ns);
+    assert_eq!((before.sent.len(), before.delivery), (0, Some(Delivery::InFlight)));
+    let after = told(at(1, 9).wall_ns);
+    assert_eq!((after.sent.len(), after.delivery), (1, Some(Delivery::Proven)));
 }
 
 /// Without a cut, and at one after the last row, no other canary's row is read.

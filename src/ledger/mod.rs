@@ -39,6 +39,7 @@ mod schema;
 mod sqlite;
 mod stage;
 mod standing;
+mod started;
 mod store;
 mod strays;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use schema::FORMAT;
 pub use sqlite::SqliteStore;
 pub use stage::Stage;
 pub use standing::Standing;
+pub use started::*;
 pub use store::{OpenRun, Store, Unfinished};
 pub use ticket::Ticket;
 pub use writer::{Ledger, Opening};

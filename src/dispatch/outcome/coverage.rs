@@ -88,14 +88,14 @@ impl Coverage {
 
     /// Adds a blind span; one that was not made good is cut out of the covered spans.
     pub fn blind(&mut self, span: BlindSpan) {
-        self.open |= span.to.is_none();
         // A closing record replaces the open one that it ends, and no other: what was lost for good may
         // have begun at the same instant.
-        let mut ended = self.blind.iter_mut().rev();
-        if let Some(open) = ended.find(|b| b.from == span.from && b.to.is_none()) {
-            *open = span;
-        } else {
-            self.blind.push(span);
+        let is_open = |b: &&mut BlindSpan| b.from == span.from && b.to.is_none();
+        let ended = if self.open { self.blind.iter_mut().rev().find(is_open) } else { None };
+        self.open |= span.to.is_none();
+        match ended {
+            Some(open) => *open = span,
+            None => self.blind.push(span),
         }
     }
 

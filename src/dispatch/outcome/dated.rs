@@ -15,8 +15,8 @@
 //! Not promised: that the bound holds. It is the operator's word, and every report that rests on it says so.
 
 use super::Interval;
+use super::canary::Seen;
 use super::decide::{Case, Times};
-use super::fold::Seen;
 use crate::ledger::WatcherPlan;
 
 /// Creation since submission, earliest and latest, nanoseconds.

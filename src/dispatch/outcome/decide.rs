@@ -3,8 +3,9 @@
 
 use dwell_injectors::receipt::Strength;
 
+use super::canary::{Canary, Handed, HandedResult, Seen};
 use super::dated::Creation;
-use super::fold::{Canary, Fold, Handed, HandedResult, Seen};
+use super::fold::Fold;
 use super::replays::{self, Replays};
 use super::sight::{by_sight, is_caught_up, patience_ns};
 use super::{

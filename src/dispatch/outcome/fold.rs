@@ -1,12 +1,12 @@
 //! The fold: rows in commit order to the state that a verdict needs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
 
-use dwell_injectors::receipt::{Cause, Strength};
+use dwell_injectors::receipt::Cause;
 use dwell_injectors::stamp::Stamp;
 use dwell_injectors::token::TokenId;
 
+use super::canary::{Canary, Handed, HandedResult, Seen};
 use super::coverage::{BlindSpan, Coverage};
 use super::known::Known;
 use super::lean::{Canaries, Few, Name, Names};
@@ -14,69 +14,8 @@ use super::views::{self, Places};
 use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, decide, replays};
 use crate::ledger::{
     Axis, ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan,
-    Row, RunStarted, SightingRow, Stage, Standing, StrayClass, Withdrawn,
+    Row, RunStarted, SightingRow, Standing, StrayClass, Withdrawn,
 };
-
-/// One sighting, reduced to what a verdict needs.
-#[derive(Clone, Debug)]
-pub(super) struct Seen {
-    pub watcher: u32,
-    pub stage: Stage,
-    pub observed: AxisNs,
-    pub observed_stamp: Stamp,
-    pub not_before: Option<AxisNs>,
-    pub rule: Option<u32>,
-    pub rule_names: Arc<[u32]>,
-    pub created_wall_ns: Option<i64>,
-    pub retrospective: bool,
-    /// Tells one event from another; see [`replays`].
-    pub event: u64,
-}
-
-/// One event's receipt, reduced.
-#[derive(Clone, Debug)]
-pub(super) struct Handed {
-    pub event: u32,
-    pub submitted: Stamp,
-    pub late_ns: i64,
-    pub result: HandedResult,
-}
-
-#[derive(Clone, Debug)]
-pub(super) enum HandedResult {
-    Accepted(Strength),
-    /// Why, and whether the fault is ours.
-    Rejected(Name, bool),
-    Unknown,
-    NotSent,
-}
-
-/// One canary as the rows tell it.
-#[derive(Clone, Debug)]
-pub(super) struct Canary {
-    pub id: TokenId,
-    pub run: u32,
-    pub route: u32,
-    pub slot: u32,
-    pub intended: Stamp,
-    pub events: u32,
-    pub completing: u32,
-    pub handed: Few<Handed>,
-    pub seen: Few<Seen>,
-    pub withdrawn: bool,
-}
-
-impl Canary {
-    /// The hand-over of its first event.
-    pub(super) fn first(&self) -> Option<&Handed> {
-        self.handed.iter().find(|h| h.event == 0)
-    }
-
-    /// Submission of its first event; the planned instant while in flight.
-    pub(super) fn submitted(&self) -> Stamp {
-        self.first().map_or(self.intended, |h| h.submitted)
-    }
-}
 
 /// Folds rows. See the module's text.
 #[derive(Debug, Default)]
@@ -154,13 +93,13 @@ impl Fold {
             Row::Withdrawn(withdrawn) => self.withdraw(withdrawn),
             Row::Sighting(sighting) => self.sighting(sighting, at),
             Row::Look(look) => {
-                let from = self.standing.axis().of(&look.from);
+                let from = self.place(&look.from);
                 let coverage = self.coverage.entry(look.watcher.clone()).or_default();
                 coverage.look(from, at, look.complete, look.unbroken, look.records);
             }
             Row::Blind(blind) => {
-                let from = self.standing.axis().of(&blind.from);
-                let to = blind.to.as_ref().map(|to| self.standing.axis().of(to));
+                let from = self.place(&blind.from);
+                let to = blind.to.as_ref().map(|to| self.place(to));
                 let span = BlindSpan {
                     from,
                     to,
@@ -323,7 +262,7 @@ impl Fold {
 
     /// True for what lies at or before the cut.
     pub fn holds(&self, stamp: &Stamp) -> bool {
-        self.axis().of(stamp) <= self.cut()
+        self.place(stamp) <= self.cut()
     }
 
     /// True where the wall clock was noticed to step between two instants.
@@ -355,7 +294,7 @@ impl Fold {
 
     /// Where a stamp lies on the common axis.
     pub fn place(&self, stamp: &Stamp) -> AxisNs {
-        self.standing.axis().of(stamp)
+        self.axis().of(stamp)
     }
 
     /// The cut: the stated one, else the last row's instant.
@@ -371,7 +310,7 @@ impl Fold {
     /// The same at a later cut: what is decided if nothing more is written until then.
     pub fn assess_at(&self, campaign: Option<&str>, cut: AxisNs) -> Option<Assessment> {
         let (name, runs) = self.runs_of(campaign)?;
-        let (mut routes, places) = self.empty_routes(&runs);
+        let (mut routes, places) = self.empty_routes(&name, &runs);
         for canary in self.canaries.values() {
             self.place_canary(&places, &mut routes, canary, cut);
         }
@@ -384,7 +323,7 @@ impl Fold {
         let (name, runs) = self.runs_of(campaign)?;
         let strays = self.all_strays();
         let cut = self.cut();
-        let (mut routes, places) = self.empty_routes(&runs);
+        let (mut routes, places) = self.empty_routes(&name, &runs);
         for canary in std::mem::take(&mut self.canaries).into_values() {
             self.place_canary(&places, &mut routes, &canary, cut);
         }
@@ -468,8 +407,7 @@ impl Fold {
         for canary in self.canaries.values().filter(|c| !c.seen.is_empty()) {
             let plan = plans.get(&canary.run).and_then(|r| r.routes.get(canary.route as usize));
             let Some(plan) = plan else { continue };
-            let found =
-                replays::replays(canary, plan, self.standing.axis().of(&canary.submitted()));
+            let found = replays::replays(canary, plan, self.place(&canary.submitted()));
             for (watcher, count) in found.outside.into_iter().chain(found.excess) {
                 let classes = strays.entry(self.names.name(watcher).to_owned()).or_default();
                 *classes.entry(StrayClass::Replayed).or_insert(0) += count;
@@ -494,15 +432,19 @@ impl Fold {
         self.claims.iter().filter(about).cloned().collect()
     }
 
-    fn empty_routes<'a>(&self, runs: &'a [RunStarted]) -> (Vec<RouteView>, Places<'a>) {
+    fn empty_routes<'a>(
+        &self,
+        campaign: &str,
+        runs: &'a [RunStarted],
+    ) -> (Vec<RouteView>, Places<'a>) {
         let left = self.canaries.values().filter(|c| !c.withdrawn);
         let facts = views::Facts {
             withdrawn: &self.withdrawn,
             injected: left.map(|c| (c.run, c.route)).collect(),
         };
         let (mut routes, places) = views::group(runs, &facts);
-        for (route, run) in routes.iter_mut().filter_map(|r| Some((r, runs.first()?))) {
-            route.claims = self.claims_on(&run.campaign, &route.plan.name);
+        for route in &mut routes {
+            route.claims = self.claims_on(campaign, &route.plan.name);
         }
         (routes, places)
     }
@@ -510,7 +452,7 @@ impl Fold {
     /// False where it was withdrawn, and where its instant lies ahead of the cut. An intent is written
     /// ahead of its instant, so that its row cannot tell what a cut had already seen.
     fn had_left(&self, canary: &Canary, cut: AxisNs) -> bool {
-        let ahead = canary.handed.is_empty() && self.standing.axis().of(&canary.intended) > cut;
+        let ahead = canary.handed.is_empty() && self.place(&canary.intended) > cut;
         !canary.withdrawn && !ahead
     }
 

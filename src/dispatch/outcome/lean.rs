@@ -9,7 +9,7 @@ use std::sync::Arc;
 use dwell_injectors::token::TokenId;
 use serde::{Serialize, Serializer};
 
-use super::fold::Canary;
+use super::canary::Canary;
 
 /// A text that many canaries share: a watcher, a rule, a reason. May be foreign.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -25,6 +25,7 @@
 //! Not promised: that an outcome never changes. `Missed`, `Indeterminate` and `Pending` are
 //! provisional until the horizon.
 
+mod canary;
 mod coverage;
 mod dated;
 mod decide;

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::AxisNs;
-use super::fold::{Canary, HandedResult, Seen};
+use super::canary::{Canary, HandedResult, Seen};
 use crate::ledger::{RoutePlan, SightingRow, Stage};
 
 /// What was seen of one canary and is none of ours, by watcher.

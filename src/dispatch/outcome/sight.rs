@@ -6,8 +6,8 @@
 //!
 //! Not promised: that a sender tries at once, or tries again.
 
+use super::canary::Seen;
 use super::decide::{Case, Times, watcher};
-use super::fold::Seen;
 use super::{AxisNs, Interval};
 use crate::ledger::WatcherPlan;
 

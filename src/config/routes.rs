@@ -334,9 +334,9 @@ fn check_loops(f: &mut Findings<'_>, routes: &[(String, &Route)], known: &Known)
         if watcher.entry.stage < Stage::Detected {
             continue;
         }
-        let ours = known.injectors.iter();
-        let read = ours.filter(|(_, ours)| own::reads(&watcher.entry.settings, &ours.settings));
-        let Some((injector, _)) = read.into_iter().next() else { continue };
+        let mut injectors = known.injectors.iter();
+        let read = injectors.find(|(_, ours)| own::reads(&watcher.entry.settings, &ours.settings));
+        let Some((injector, _)) = read else { continue };
         let problem =
             format!("`{name}` reads what injector `{injector}` writes: it proves no alert");
         let named = routes.iter().flat_map(|(path, route)| {

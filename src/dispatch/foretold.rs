@@ -6,11 +6,10 @@
 //! What is counted is one alert an event, and one more for a canary of several events, for the rule that
 //! looks at the burst as a whole. Not promised: how many rules a SIEM has for one event; nobody here can know.
 
-use std::time::Duration;
-
 use dwell_injectors::catalogue::Catalogue;
 use serde::Serialize;
 
+use super::nanos;
 use super::outcome::Fold;
 use crate::config::checked::{Config, Response, Route};
 use crate::ledger::Stage;
@@ -174,8 +173,4 @@ impl OfRoute {
             )
         })
     }
-}
-
-fn nanos(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }

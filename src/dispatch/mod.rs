@@ -23,3 +23,8 @@ pub mod story;
 pub mod targets;
 mod timing;
 pub mod watching;
+
+/// A time of the configuration as rows and verdicts have it.
+fn nanos(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -15,6 +15,7 @@ use dwell_injectors::token::{KeyRing, TokenId};
 
 use super::foretold::Foretold;
 use super::limits::{Foresight, Limits};
+use super::nanos;
 use super::outcome::Fold;
 use super::run::{PlannedCanary, Refusal, Renderer, RouteParts};
 use crate::config::checked::{Config, EntersAt, Route};
@@ -80,7 +81,7 @@ pub fn foresee(
         })?;
         let of_route = Limits::new(route, entry, authorised, fold, begins_wall_ns);
         let not_before_ns = of_route.not_before(begins_wall_ns);
-        planned.extend(arrivals(config, route, index, seed, (false, not_before_ns)));
+        planned.extend(arrivals(config, route, index, seed, not_before_ns));
         limits.push(of_route);
     }
     planned.sort_by_key(|p| (p.offset_ns, p.route, p.slot));
@@ -127,8 +128,11 @@ pub fn plan(sources: &Sources<'_>, request: &Request) -> Result<Plan, Failure> {
         })?;
         recipes.insert(route.recipe.clone(), entry.digest.clone());
         let limits = Limits::new(route, entry, authorised, sources.fold, now.wall_ns);
-        let probe = (request.probe, limits.not_before(now.wall_ns));
-        planned.extend(arrivals(config, route, index, seed, probe));
+        let not_before_ns = limits.not_before(now.wall_ns);
+        match request.probe {
+            true => planned.extend(probe(index, not_before_ns)),
+            false => planned.extend(arrivals(config, route, index, seed, not_before_ns)),
+        }
         plans.push(route_plan(config, route, &entry.recipe, request.probe)?);
         routes.push(RouteParts {
             injector: route.injector.clone(),
@@ -202,15 +206,8 @@ fn arrivals(
     route: &Route,
     index: u32,
     seed: u64,
-    (probe, not_before_ns): (bool, u64),
+    not_before_ns: u64,
 ) -> Vec<PlannedCanary> {
-    if probe && not_before_ns > PROBE_DELAY_NS {
-        // It would be swallowed as any other that comes too early, and nobody waits for a probe.
-        return Vec::new();
-    }
-    if probe {
-        return vec![PlannedCanary { route: index, slot: 0, offset_ns: PROBE_DELAY_NS }];
-    }
     let demand = Demand {
         route: &route.name,
         count: route.count,
@@ -225,6 +222,13 @@ fn arrivals(
         .collect()
 }
 
+/// A probe's one canary. None where an earlier one is too near: a rule would swallow it as any other that
+/// comes too early, and nobody waits for a probe.
+fn probe(index: u32, not_before_ns: u64) -> Option<PlannedCanary> {
+    let canary = PlannedCanary { route: index, slot: 0, offset_ns: PROBE_DELAY_NS };
+    (not_before_ns <= PROBE_DELAY_NS).then_some(canary)
+}
+
 /// Between a probe's decision and its instant: time for its intent to become durable.
 const PROBE_DELAY_NS: u64 = 50_000_000;
 
@@ -237,7 +241,6 @@ fn route_plan(
     let settings = config.injectors.get(&route.injector).ok_or_else(|| {
         Failure::User(format!("route {}: unknown injector {}", route.name, route.injector))
     })?;
-    let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
     Ok(RoutePlan {
         name: route.name.clone(),
         recipe: route.recipe.clone(),
@@ -320,7 +323,7 @@ fn run_row(
         seed,
         arrivals: arrivals.and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default(),
         starts: now,
-        window_ns: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
+        window_ns: nanos(window),
         quiet_hours: quiet.in_words(),
         config_digest: config.digest.clone(),
         config: config.resolved.clone(),

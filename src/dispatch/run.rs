@@ -299,11 +299,10 @@ impl Run<'_> {
             }
             let horizon = self.shared.clock.now().plus_ns(self.parts.lead.as_nanos() as i64);
             let departures = self.commit_intents(&horizon)?;
-            for (injector, departure) in departures {
+            for (injector, mut departure) in departures {
                 let gate = gates.get(&injector).ok_or_else(|| {
                     Failure::Bug(format!("route without a running injector {injector}"))
                 })?;
-                let mut departure = departure;
                 // A target that hangs may fill the queue.
                 while let Err(error) = gate.queue.send_timeout(departure, TICK) {
                     let SendTimeoutError::Timeout(unsent) = error else {

@@ -15,6 +15,7 @@ use dwell_injectors::stamp::{Clock, SystemClock};
 use dwell_injectors::token::KeyRing;
 
 use super::keep::{self, Outstanding, keep_watching};
+use super::nanos;
 use super::outcome::{Assessment, Fold};
 use super::plan::{self, Plan, Request, Sources, build_injector};
 use super::run::{Observer, Orders, RunParts, carry_out};
@@ -223,7 +224,6 @@ impl Session {
     }
 
     fn watcher_plans(&self) -> Result<Vec<WatcherPlan>, Failure> {
-        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
         let mut plans = Vec::new();
         for (name, entry) in &self.config.watchers {
             let watcher = self.build_watcher(name)?;

@@ -6,8 +6,8 @@
 //! ([`super::places`]) does so, or when every declared field of the recipe is there and holds what was
 //! sent; and in both cases only if no field of the document contradicts what was sent: what was sent empty
 //! and holds something now does, and so does a key that stands twice. Pipelines add fields of their own:
-//! those are named, because nobody of ours answers for them. What cannot be compared is not ours: neither is what the recipe cannot read any more, nor a document beside a recipe
-//! that has changed since.
+//! those are named, because nobody of ours answers for them. What cannot be compared is not ours: neither
+//! is what the recipe cannot read any more, nor a document beside a recipe that has changed since.
 
 use std::collections::BTreeSet;
 
@@ -135,17 +135,16 @@ fn differences(record: &str, origin: &Origin, catalogue: &Catalogue) -> Vec<Stri
             origin.plan.recipe
         )];
     };
-    let mut told = match serde_json::from_str::<Value>(record).ok().filter(Value::is_object) {
-        Some(_) if twice(record).is_some() => {
-            twice(record).as_deref().map(in_words).into_iter().collect()
-        }
-        Some(document) => {
+    let document = serde_json::from_str::<Value>(record).ok().filter(Value::is_object);
+    let mut told = match (document, twice(record)) {
+        (Some(_), Some(key)) => vec![in_words(&key)],
+        (Some(document), None) => {
             let layers = layers(document);
             fewest(&sent, declared.recipe, |sent, fields| {
                 document_differs(&layers, sent, fields, &declared)
             })
         }
-        None => line_differs(record, &sent, origin, &declared),
+        (None, _) => line_differs(record, &sent, origin, &declared),
     };
     if origin.recipe_changed(entry) {
         told.push(RECIPE_CHANGED.to_owned());

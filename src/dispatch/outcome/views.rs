@@ -83,13 +83,9 @@ pub(super) fn differences(then: &RoutePlan, now: &RoutePlan) -> Vec<String> {
     };
     differ("recipe".to_owned(), then.recipe.clone(), now.recipe.clone());
     differ("enters_at".to_owned(), then.enters_at.clone(), now.enters_at.clone());
-    let by_name = |plan: &RoutePlan| -> BTreeMap<String, ExpectationPlan> {
-        plan.expectations.iter().map(|e| (e.name.clone(), e.clone())).collect()
-    };
     let (old, new) = (by_name(then), by_name(now));
-    for (name, old) in &old {
-        let Some(new) = new.get(name) else { continue };
-        let (a, b) = (Expected::of(old), Expected::of(new));
+    for (name, a) in &old {
+        let Some(b) = new.get(name) else { continue };
         let mut differ = |what: &str, then: String, now: String| {
             differ(format!("{what} of expectation {name}"), then, now);
         };
@@ -103,14 +99,15 @@ pub(super) fn differences(then: &RoutePlan, now: &RoutePlan) -> Vec<String> {
         );
         differ("horizon", exactly(a.horizon_ns, b.horizon_ns), exactly(b.horizon_ns, a.horizon_ns));
     }
-    let missing =
-        |from: &BTreeMap<String, ExpectationPlan>, name: &&String| !from.contains_key(*name);
-    found.extend(
-        old.keys().filter(|n| missing(&new, n)).map(|n| format!("expectation {n} is gone")),
-    );
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    found.extend(gone.map(|name| format!("expectation {name} is gone")));
+    let added = new.keys().filter(|name| !old.contains_key(*name));
+    found.extend(added.map(|name| format!("expectation {name} is new")));
     found
-        .extend(new.keys().filter(|n| missing(&old, n)).map(|n| format!("expectation {n} is new")));
-    found
+}
+
+fn by_name(plan: &RoutePlan) -> BTreeMap<&str, Expected<'_>> {
+    plan.expectations.iter().map(|e| (e.name.as_str(), Expected::of(e))).collect()
 }
 
 fn listed(words: &[&str]) -> String {

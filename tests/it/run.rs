@@ -16,10 +16,13 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use dwell::ledger::{Reader, Row};
+use dwell_injectors::stamp::Stamp;
 
 /// A folder with a key, a configuration and two files.
 struct Site {
@@ -134,6 +137,31 @@ objective = {{ share = 1.0, min_n = 1 }}
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// Allows to inject until then.
+    fn authorise(&self, until: Stamp) {
+        let from = until.plus_ns(-86_400_000_000_000);
+        let allowed = format!(
+            "[authorisation]\napproved_by = \"a\"\nreference = \"r\"\ncontact = \"c\"\n\
+             valid_from = \"{}\"\nvalid_until = \"{}\"\n[campaign]",
+            from.timestamp(),
+            until.timestamp()
+        );
+        self.edit("[campaign]", &allowed);
+    }
+
+    /// What the ledger holds, in commit order.
+    fn rows(&self) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let reader = Reader::open(&self.path("dwell.db")).unwrap();
+        reader
+            .rows(|_, row| {
+                rows.push(row);
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        rows
+    }
+
     /// Outcomes of the report, and the sums that must add up.
     fn outcomes(&self) -> (BTreeMap<String, u64>, serde_json::Value) {
         let report = self.dwell(&["report", "--json"]);
@@ -204,6 +232,16 @@ fn signal(child: &Child, name: &str) {
     assert!(sent.success());
 }
 
+/// Reads what a process says until it says this. Who drops the rest closes its stderr.
+fn until_said(child: &mut Child, words: &str) -> BufReader<ChildStderr> {
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(words) {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended before {words:?}: {said}");
+    }
+    stderr
+}
+
 fn wait_until(what: &str, mut test: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !test() {
@@ -259,9 +297,7 @@ fn a_siem_that_never_raises_an_alert_misses_and_says_at_which_stage() {
     // One record of somebody else's proves that the watcher can see.
     let child = site.start(&["run"]);
     wait_until("the first line", || lines(&site.path("auth.log")) > 0);
-    let mut alerts =
-        std::fs::OpenOptions::new().append(true).open(site.path("alerts.json")).unwrap();
-    writeln!(alerts, r#"{{"rule":{{"id":"1"}},"full_log":"somebody else"}}"#).unwrap();
+    site.foreign_record();
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(1), "{}", String::from_utf8_lossy(&done.stderr));
     let (outcomes, model) = site.outcomes();

@@ -121,15 +121,12 @@ fn min_gap_reaches_over_runs() {
     let check = json(&site.dwell(&["check", "--json"]));
     assert_eq!(check["begun_now"]["leaving"], 1, "{check:#}");
     site.dwell(&["run"]);
-    let mut instants = Vec::new();
-    let reader = dwell::ledger::Reader::open(&site.path("dwell.db")).unwrap();
-    let all_rows = reader.rows(|_, row| {
-        if let dwell::ledger::Row::Intent(intent) = row {
-            instants.push(intent.intended.wall_ns);
-        }
-        std::ops::ControlFlow::Continue(())
+    let rows = site.rows();
+    let intended = rows.iter().filter_map(|row| match row {
+        Row::Intent(intent) => Some(intent.intended.wall_ns),
+        _ => None,
     });
-    all_rows.unwrap();
+    let instants: Vec<i64> = intended.collect();
     assert_eq!(instants.len(), 2, "{instants:?}");
     assert!(instants.windows(2).all(|pair| pair[1] - pair[0] >= 8_000_000_000), "{instants:?}");
 }
@@ -159,16 +156,7 @@ fn a_kill_switch_that_is_there_refuses_the_start() {
 #[test]
 fn nothing_leaves_after_the_authorisation_has_ended() {
     let site = Site::new(&Setup { count: 10, window: "6s", deadline: "1s", ..Setup::default() });
-    let now = SystemClock::new().now();
-    let allowed = |until: i64| {
-        format!(
-            "[authorisation]\napproved_by = \"a\"\nreference = \"r\"\ncontact = \"c\"\n\
-             valid_from = \"{}\"\nvalid_until = \"{}\"\n[campaign]",
-            now.plus_ns(-60_000_000_000).timestamp(),
-            now.plus_ns(until).timestamp()
-        )
-    };
-    site.edit("[campaign]", &allowed(3_600_000_000_000));
+    site.authorise(SystemClock::new().now().plus_ns(3_600_000_000_000));
     assert_eq!(leaving(&site), 10);
     let config = std::fs::read_to_string(site.path("dwell.toml")).unwrap();
     let ends = SystemClock::new().now().plus_ns(3_500_000_000);

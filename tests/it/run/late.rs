@@ -1,7 +1,6 @@
 //! A process that was killed or stopped while the alerts came: what it reads afterwards is not late.
 
 use dwell::dispatch::outcome::{Fold, Interval, Outcome, Reason};
-use dwell::ledger::Row;
 use dwell_injectors::stamp::{Clock, Stamp, SystemClock};
 
 use super::*;
@@ -44,18 +43,14 @@ fn alert_all(site: &Site) -> Stamp {
     SystemClock::new().now()
 }
 
-fn rows(site: &Site) -> Vec<Row> {
-    crate::watchers::rows(&site.path("dwell.db"))
-}
-
 fn sightings(site: &Site) -> usize {
-    rows(site).iter().filter(|row| matches!(row, Row::Sighting(_))).count()
+    site.rows().iter().filter(|row| matches!(row, Row::Sighting(_))).count()
 }
 
 /// Nobody can say whether they came in time, and every interval holds the instant at which they were there.
 fn straddle(site: &Site, there: Stamp) {
     let mut fold = Fold::new(None);
-    rows(site).iter().for_each(|row| fold.apply(row));
+    site.rows().iter().for_each(|row| fold.apply(row));
     let assessment = fold.assess(None).unwrap();
     assert_eq!(assessment.routes[0].canaries.len(), 3);
     for canary in &assessment.routes[0].canaries {
@@ -139,5 +134,5 @@ fn alerts_that_were_posted_to_a_stopped_process_are_not_late_and_the_span_is_tol
         Row::Blind(blind) => blind.ours && blind.reason.contains("stopped"),
         _ => false,
     };
-    assert!(rows(&site).iter().any(stopped), "a sender may have given up meanwhile");
+    assert!(site.rows().iter().any(stopped), "a sender may have given up meanwhile");
 }

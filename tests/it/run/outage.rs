@@ -153,12 +153,7 @@ fn watch_stays_while_a_target_is_down_whose_place_is_known() {
     site.dwell(&["run"]);
     api.up.store(false, Ordering::SeqCst);
     let mut child = site.start(&["watch"]);
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("watching: 3 outstanding") {
-        let read = stderr.read_line(&mut said).unwrap();
-        assert!(read > 0, "it ended: {said}");
-    }
+    let _stderr = until_said(&mut child, "watching: 3 outstanding");
     assert!(child.try_wait().unwrap().is_none());
     signal(&child, "-TERM");
     child.wait().unwrap();

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use dwell::ledger::EventResult;
 use dwell_injectors::stamp::{Clock, SystemClock};
 
 use super::*;
@@ -72,12 +73,7 @@ fn the_first_signal_stops_injecting_and_the_second_leaves() {
     let mut child = site.start(&["run"]);
     wait_until("some canaries", || lines(&site.path("auth.log")) >= 3);
     signal(&child, "-TERM");
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("Injection stopped") {
-        said.clear();
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended at the first signal");
-    }
+    let _stderr = until_said(&mut child, "Injection stopped");
     assert!(child.try_wait().unwrap().is_none(), "it goes on watching");
     signal(&child, "-TERM");
     let begin = Instant::now();
@@ -132,15 +128,8 @@ fn what_is_late_does_not_leave_after_the_authorisation_has_ended() {
     let (address, taken) = slow_target(Duration::from_secs(4));
     let site = Site::new(&Setup { count: 4, window: "1s", deadline: "1s", ..Setup::default() });
     into_search(&site, address);
-    let now = SystemClock::new().now();
-    let ends = now.plus_ns(4_000_000_000);
-    let allowed = format!(
-        "[authorisation]\napproved_by = \"a\"\nreference = \"r\"\ncontact = \"c\"\n\
-         valid_from = \"{}\"\nvalid_until = \"{}\"\n[campaign]",
-        now.plus_ns(-60_000_000_000).timestamp(),
-        ends.timestamp()
-    );
-    site.edit("[campaign]", &allowed);
+    let ends = SystemClock::new().now().plus_ns(4_000_000_000);
+    site.authorise(ends);
     let run = site.dwell(&["run"]);
     let model = site.outcomes().1;
     let withdrawn = model["routes"][0]["withdrawn"]["outside the authorisation"].as_u64();
@@ -160,12 +149,7 @@ fn the_second_signal_waits_for_no_target() {
     let mut child = site.start(&["run"]);
     wait_until("an event in hand", || !taken.lock().unwrap().is_empty());
     signal(&child, "-TERM");
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("Injection stopped") {
-        said.clear();
-        assert!(stderr.read_line(&mut said).unwrap() > 0, "it ended at the first signal");
-    }
+    let _stderr = until_said(&mut child, "Injection stopped");
     signal(&child, "-TERM");
     let begin = Instant::now();
     child.wait().unwrap();
@@ -174,20 +158,11 @@ fn the_second_signal_waits_for_no_target() {
     site.outcomes();
     // The next start decides what was in hand, and forgets nothing.
     let watch = site.start(&["watch"]);
-    let receipts = || {
-        let mut unknown = 0;
-        let reader = dwell::ledger::Reader::open(&site.path("dwell.db")).unwrap();
-        let all = reader.rows(|_, row| {
-            if let dwell::ledger::Row::Receipt(receipt) = row {
-                unknown +=
-                    u32::from(matches!(receipt.result, dwell::ledger::EventResult::Unknown { .. }));
-            }
-            std::ops::ControlFlow::Continue(())
-        });
-        all.unwrap();
-        unknown
+    let unknown = |row: &Row| match row {
+        Row::Receipt(receipt) => matches!(receipt.result, EventResult::Unknown { .. }),
+        _ => false,
     };
-    wait_until("the receipt", || receipts() == 1);
+    wait_until("the receipt", || site.rows().iter().filter(|row| unknown(row)).count() == 1);
     signal(&watch, "-TERM");
     watch.wait_with_output().unwrap();
     let (outcomes, model) = site.outcomes();

@@ -153,7 +153,6 @@ impl Lab {
         self.write(Batch { rows: vec![row], ..Batch::default() });
     }
 
-    /// A sighting with a document.
     /// Every watcher has proved that it can see, and has looked from the beginning until now.
     pub fn looked(&self) {
         let now = SystemClock::new().now();
@@ -171,6 +170,7 @@ impl Lab {
         self.write(Batch { rows, ..Batch::default() });
     }
 
+    /// A sighting with a document.
     pub fn sighted(&self, route: u32, stage: Stage, native_id: &str, excerpt: &str) {
         let observed = SystemClock::new().now();
         let sighting = SightingRow {

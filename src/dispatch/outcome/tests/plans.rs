@@ -255,6 +255,40 @@ fn any_plan() -> impl Strategy<Value = Vec<ExpectationPlan>> {
     })
 }
 
+/// A run of each plan, with canaries that each belong to one of them, get so far, and are seen so long after.
+fn history(plans: &[Vec<ExpectationPlan>], canaries: &[(usize, u8, f64)]) -> Vec<Row> {
+    let mut per_run: Vec<Vec<Row>> = Vec::new();
+    for (number, expectations) in (1u32..).zip(plans) {
+        let mut run = of_run(number, expectations.clone());
+        let whose = |c: &&(usize, u8, f64)| c.0 % plans.len() + 1 == number as usize;
+        run.routes[0].planned = canaries.iter().filter(whose).count() as u32;
+        per_run.push(vec![started(run)]);
+    }
+    for (serial, (run, kind, after)) in (1u32..).zip(canaries.iter().copied()) {
+        let at_run = run % plans.len();
+        let number = at_run as u32 + 1;
+        let [intent, receipt] = sent(number, serial);
+        let rows = match kind {
+            0 => vec![],
+            1 => vec![Row::Withdrawn(Withdrawn {
+                at: at(f64::from(number) * 1_000.0),
+                run: number,
+                route: 0,
+                slot_from: serial,
+                slots: 1,
+                canary: None,
+                reason: "stop".into(),
+            })],
+            2 => vec![intent],
+            3 => vec![intent, receipt],
+            4 => vec![intent, receipt, seen(number, serial, Stage::Ingested, after)],
+            _ => vec![intent, receipt, seen(number, serial, Stage::Detected, after)],
+        };
+        per_run[at_run].extend(rows);
+    }
+    per_run.into_iter().flatten().collect()
+}
+
 proptest! {
     /// Whatever runs of a campaign planned: each canary is in one view, sums hold in each, and every
     /// verdict is what it is where each run is a campaign of its own.
@@ -264,31 +298,7 @@ proptest! {
         canaries in proptest::collection::vec((0usize..5, 0u8..6, 0.0f64..120.0), 0..20),
         cut in 0.0f64..6_000.0,
     ) {
-        let mut per_run: Vec<Vec<Row>> = Vec::new();
-        for (number, expectations) in (1u32..).zip(&plans) {
-            let mut run = of_run(number, expectations.clone());
-            let whose = |c: &&(usize, u8, f64)| c.0 % plans.len() + 1 == number as usize;
-            run.routes[0].planned = canaries.iter().filter(whose).count() as u32;
-            per_run.push(vec![started(run)]);
-        }
-        for (serial, (run, kind, after)) in (1u32..).zip(canaries.iter().copied()) {
-            let at_run = run % plans.len();
-            let number = at_run as u32 + 1;
-            let [intent, receipt] = sent(number, serial);
-            let rows = match kind {
-                0 => vec![],
-                1 => vec![Row::Withdrawn(Withdrawn {
-                    at: at(f64::from(number) * 1_000.0), run: number, route: 0, slot_from: serial,
-                    slots: 1, canary: None, reason: "stop".into(),
-                })],
-                2 => vec![intent],
-                3 => vec![intent, receipt],
-                4 => vec![intent, receipt, seen(number, serial, Stage::Ingested, after)],
-                _ => vec![intent, receipt, seen(number, serial, Stage::Detected, after)],
-            };
-            per_run[at_run].extend(rows);
-        }
-        let rows: Vec<Row> = per_run.into_iter().flatten().collect();
+        let rows = history(&plans, &canaries);
         let fold_of = |own: bool| {
             let mut fold = Fold::new(Some(at(cut).wall_ns));
             for row in &rows {

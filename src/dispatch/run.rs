@@ -182,8 +182,7 @@ pub fn carry_out(
         run.give_up(&failure);
         return Err(failure);
     }
-    let number = run.parts.row.run;
-    run.assessment(number)
+    run.assessment()
         .ok_or_else(|| Failure::Bug("a run that was recorded cannot be assessed".to_owned()))
 }
 

@@ -310,11 +310,25 @@ impl Fold {
     /// The same at a later cut: what is decided if nothing more is written until then.
     pub fn assess_at(&self, campaign: Option<&str>, cut: AxisNs) -> Option<Assessment> {
         let (name, runs) = self.runs_of(campaign)?;
-        let (mut routes, places) = self.empty_routes(&name, &runs);
+        let routes = self.routes_of(&name, &runs, cut);
+        Some(self.assembled(name, runs, routes, cut, self.all_strays()))
+    }
+
+    /// The same of one run, for the thread that injects: no other run's canary is judged. Strays, which are
+    /// no run's, are left out.
+    pub fn assess_run(&self, run: u32, cut: AxisNs) -> Option<Assessment> {
+        let runs: Vec<RunStarted> = self.runs.iter().filter(|r| r.run == run).cloned().collect();
+        let name = runs.first()?.campaign.clone();
+        let routes = self.routes_of(&name, &runs, cut);
+        Some(self.assembled(name, runs, routes, cut, BTreeMap::new()))
+    }
+
+    fn routes_of(&self, campaign: &str, runs: &[RunStarted], cut: AxisNs) -> Vec<RouteView> {
+        let (mut routes, places) = self.empty_routes(campaign, runs);
         for canary in self.canaries.values() {
             self.place_canary(&places, &mut routes, canary, cut);
         }
-        Some(self.assembled(name, runs, routes, cut, self.all_strays()))
+        routes
     }
 
     /// The same as [`Fold::assess`] for the last time: each canary is given up as soon as its view
@@ -463,10 +477,10 @@ impl Fold {
         canary: &Canary,
         cut: AxisNs,
     ) {
+        let Some((run, plan, place)) = places.of(canary.run, canary.route) else { return };
         if !self.had_left(canary, cut) {
             return;
         }
-        let Some((run, plan, place)) = places.of(canary.run, canary.route) else { return };
         if let Some(route) = routes.get_mut(place.view) {
             let mut view = self.view(canary, run, plan, cut);
             place.arrange(&mut view);

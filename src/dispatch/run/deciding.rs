@@ -9,15 +9,10 @@ use crate::exit::Failure;
 use crate::ledger::{ExpectationPlan, RoutePlan};
 
 impl Run<'_> {
-    pub(super) fn assessment(&self, run: u32) -> Option<Assessment> {
+    /// How this run stands now.
+    pub(super) fn assessment(&self) -> Option<Assessment> {
         let now = self.fold.place(&self.shared.clock.now());
-        let mut assessment =
-            self.fold.assess_at(Some(&self.parts.row.campaign), now.max(self.fold.cut()))?;
-        for route in &mut assessment.routes {
-            route.canaries.retain(|c| c.run == run);
-            route.withdrawn.retain(|w| w.run == run);
-        }
-        Some(assessment)
+        self.fold.assess_run(self.parts.row.run, now.max(self.fold.cut()))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -26,7 +21,7 @@ impl Run<'_> {
             injecting: self.next < self.parts.planned.len(),
             ..Status::default()
         };
-        let Some(assessment) = self.assessment(self.parts.row.run) else { return status };
+        let Some(assessment) = self.assessment() else { return status };
         status.decided_by_ns = self.decided_by(&assessment);
         status.pending = assessment.pending();
         for route in &assessment.routes {
@@ -105,7 +100,7 @@ impl Run<'_> {
     }
 
     fn decided(&self) -> bool {
-        match self.assessment(self.parts.row.run) {
+        match self.assessment() {
             // The horizon may pass before the look that decides.
             Some(assessment) if self.parts.until_horizon => {
                 assessment.outstanding().0 == 0 && assessment.pending() == 0

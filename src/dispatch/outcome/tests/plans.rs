@@ -348,5 +348,12 @@ proptest! {
         prop_assert_eq!(planned[0], planned[1]);
         prop_assert_eq!(counted[0], counted[1]);
         prop_assert_eq!(&verdicts[0], &verdicts[1]);
+        for number in 1..=plans.len() as u32 {
+            let routes = |found: Option<Assessment>| {
+                found.map(|found| serde_json::to_string(&found.routes).unwrap())
+            };
+            let one = routes(joint.assess_run(number, joint.cut()));
+            prop_assert_eq!(one, routes(apart.assess(Some(&format!("c{number}")))));
+        }
     }
 }

@@ -326,33 +326,6 @@ fn a_target_that_is_missing_leaves_everything_undelivered() {
     assert!(!site.path("absent.log").exists(), "dwell made a file that it was not told to make");
 }
 
-#[test]
-fn a_second_writer_is_refused_at_once() {
-    let site = Site::new(&Setup { count: 50, window: "10s", ..Setup::default() });
-    let mut child = site.start(&["run"]);
-    wait_until("the ledger", || lines(&site.path("auth.log")) > 0);
-    let begin = Instant::now();
-    let second = site.dwell(&["run"]);
-    assert_eq!(second.status.code(), Some(3), "{}", String::from_utf8_lossy(&second.stderr));
-    assert!(begin.elapsed() < Duration::from_secs(2));
-    assert!(child.try_wait().unwrap().is_none(), "the first one goes on");
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-#[test]
-fn a_port_in_use_injects_nothing() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let watcher = format!(
-        "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
-        taken.local_addr().unwrap()
-    );
-    let site = Site::new(&Setup { watcher, ..Setup::default() });
-    let done = site.dwell(&["run"]);
-    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
-    assert_eq!(lines(&site.path("auth.log")), 0);
-}
-
 /// A health check or a scanner reaches the webhook, and nothing else does.
 #[test]
 fn junk_at_the_webhook_does_not_turn_silence_into_misses() {

@@ -75,3 +75,30 @@ fn a_pipe_in_place_of_the_alerts_is_refused_before_anything_begins() {
         assert!(said.contains("alerts.json is a pipe"), "{said}");
     }
 }
+
+#[test]
+fn a_second_writer_is_refused_at_once() {
+    let site = Site::new(&Setup { count: 50, window: "10s", ..Setup::default() });
+    let mut child = site.start(&["run"]);
+    wait_until("the ledger", || lines(&site.path("auth.log")) > 0);
+    let begin = Instant::now();
+    let second = site.dwell(&["run"]);
+    assert_eq!(second.status.code(), Some(3), "{}", String::from_utf8_lossy(&second.stderr));
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert!(child.try_wait().unwrap().is_none(), "the first one goes on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_port_in_use_injects_nothing() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let watcher = format!(
+        "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
+        taken.local_addr().unwrap()
+    );
+    let site = Site::new(&Setup { watcher, ..Setup::default() });
+    let done = site.dwell(&["run"]);
+    assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(lines(&site.path("auth.log")), 0);
+}

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dwell::ledger::{Reader, Row};
+use dwell::ledger::Row;
 use dwell_injectors::stamp::Stamp;
 
 /// A folder with a key, a configuration and two files.
@@ -151,15 +151,7 @@ objective = {{ share = 1.0, min_n = 1 }}
 
     /// What the ledger holds, in commit order.
     fn rows(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        let reader = Reader::open(&self.path("dwell.db")).unwrap();
-        reader
-            .rows(|_, row| {
-                rows.push(row);
-                std::ops::ControlFlow::Continue(())
-            })
-            .unwrap();
-        rows
+        crate::watchers::rows(&self.path("dwell.db"))
     }
 
     /// Outcomes of the report, and the sums that must add up.

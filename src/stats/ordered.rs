@@ -4,8 +4,14 @@
 //! several times faster than records do (and faster than by digits: measured on a million), and
 //! nothing has to be said about ties. A censoring at the time of an event is still at risk at it, so
 //! a walk takes the event first.
+//!
+//! A long part is halved about its median, and both halves are sorted at once: sorting is most of what a
+//! curve of a million costs, and halves that lie apart need no merging. The order is the same.
 
 use super::survival::Observation;
+
+/// Below this, starting a thread costs more than it saves.
+const LONG: usize = 100_000;
 
 /// Observations of one group, in order of time.
 #[derive(Clone, Debug)]
@@ -27,8 +33,8 @@ impl Ordered {
             events += usize::from(o.event);
         }
         let (came, went) = times.split_at_mut(events);
-        came.sort_unstable();
-        went.sort_unstable();
+        sort(came);
+        sort(went);
         Ordered { times, events }
     }
 
@@ -46,6 +52,23 @@ impl Ordered {
     pub(super) fn walk(&self) -> Walk<'_> {
         let (events, censored) = self.times.split_at(self.events);
         Walk { events, censored }
+    }
+}
+
+fn sort(times: &mut [u64]) {
+    let alone = || std::thread::available_parallelism().map_or(1, usize::from) < 2;
+    if times.len() < LONG || alone() {
+        return times.sort_unstable();
+    }
+    let (earlier, _, later) = times.select_nth_unstable(times.len() / 2);
+    let helped = std::thread::scope(|scope| {
+        let helper = std::thread::Builder::new().spawn_scoped(scope, || earlier.sort_unstable());
+        later.sort_unstable();
+        helper.is_ok()
+    });
+    if !helped {
+        // No thread to be had.
+        earlier.sort_unstable();
     }
 }
 
@@ -87,5 +110,22 @@ mod tests {
         assert_eq!((walk.next_event(), walk.take(5)), (Some(5), (4, 2)));
         assert_eq!((walk.next_event(), walk.take(7)), (Some(7), (1, 1)));
         assert_eq!(walk.next_event(), None);
+    }
+
+    #[test]
+    fn a_long_part_is_in_the_same_order() {
+        // Few different times: the median stands many times, on both sides of the cut.
+        for different in [3, 1_009, u64::MAX] {
+            let mut state = 1u64;
+            let mut next = || {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                state % different
+            };
+            let mut times: Vec<u64> = (0..LONG + 1).map(|_| next()).collect();
+            let mut expected = times.clone();
+            expected.sort_unstable();
+            sort(&mut times);
+            assert_eq!(times, expected, "{different}");
+        }
     }
 }

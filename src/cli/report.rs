@@ -32,10 +32,16 @@ pub struct Args {
     /// Ledger file instead of the configuration's.
     #[arg(long)]
     pub ledger: Option<PathBuf>,
+    /// Print the JSON schema of the JSON format, and nothing else.
+    #[arg(long)]
+    pub schema: bool,
 }
 
 /// Runs `dwell report`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
+    if args.schema {
+        return super::put_json(&crate::report::schema());
+    }
     let (ledger, keys) = match &args.ledger {
         Some(path) => (path.clone(), None),
         None => {

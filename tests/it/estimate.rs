@@ -205,6 +205,33 @@ fn the_schema_is_current_and_every_answer_has_its_keys() {
     for key in json(aml(), &[]).as_object().unwrap().keys() {
         assert!(schema["properties"].get(key).is_some(), "{key}");
     }
+    let polled = "lower,upper\n1,2\n2,3\n0,inf\n";
+    for answer in [json(aml(), &[]), json(polled, &[]), json("time,cause\n1,a\n2,b\n3,\n", &[])] {
+        has_what_is_required(&schema, &schema, &answer);
+    }
+}
+
+/// What a schema calls required is there, at every depth.
+fn has_what_is_required(root: &Value, schema: &Value, value: &Value) {
+    if let Some(to) = schema["$ref"].as_str() {
+        return has_what_is_required(
+            root,
+            &root["$defs"][to.trim_start_matches("#/$defs/")],
+            value,
+        );
+    }
+    if let (Some(either), false) = (schema["anyOf"].as_array(), value.is_null()) {
+        return has_what_is_required(root, &either[0], value);
+    }
+    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        assert!(value.get(name).is_some(), "`{name}` is required, and this has none: {value}");
+    }
+    for (name, of) in schema["properties"].as_object().into_iter().flatten() {
+        value.get(name).inspect(|value| has_what_is_required(root, of, value));
+    }
+    for value in value.as_array().into_iter().flatten() {
+        has_what_is_required(root, &schema["items"], value);
+    }
 }
 
 #[test]

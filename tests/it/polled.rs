@@ -119,7 +119,8 @@ fn a_trend_of_coarse_polls_names_its_estimate_and_keeps_the_label() {
 #[test]
 fn the_schemas_that_are_printed_are_those_that_are_kept() {
     for (args, name) in [
-        (&["compare", "--schema"][..], "compare"),
+        (&["report", "--schema"][..], "report"),
+        (&["compare", "--schema"], "compare"),
         (&["compare", "--schema", "--trend", "week"], "trend"),
     ] {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -22,6 +22,13 @@ pub(super) const QUANTILES: [f64; 5] = [0.25, 0.5, 0.75, 0.9, 0.95];
 /// What `shown` is judged by, whatever the interval's confidence.
 const CLAIM: f64 = 0.95;
 
+/// The schema of what is printed, as `configs/schema/estimate.json` holds it: what is left out where there is
+/// nothing to say is not required.
+pub(super) fn schema() -> serde_json::Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<Answer>().to_value()
+}
+
 /// Everything that is printed.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Answer {

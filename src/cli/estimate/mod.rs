@@ -164,7 +164,7 @@ impl From<BandName> for Band {
 /// Runs `dwell estimate`.
 pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let Some(file) = args.file.as_deref().filter(|_| !args.schema) else {
-        return super::put_json(schemars::schema_for!(answer::Answer).as_value());
+        return super::put_json(&answer::schema());
     };
     if !(args.confidence > 0.0 && args.confidence < 1.0) {
         return Err(Failure::User("--confidence must lie between 0 and 1".to_owned()));

@@ -83,12 +83,12 @@ pub(super) fn check(path: &Path, f: &mut Findings<'_>, now_ns: Option<i64>) -> O
         Ok(catalogue) => catalogue,
         Err(error) => {
             f.at("recipes.folders", error.to_string(), "correct the recipe: `dwell recipes lint`");
-            Catalogue::default()
+            Catalogue::embedded().unwrap_or_default()
         }
     };
     let dialects = Dialects::load(&dialect_folders).unwrap_or_else(|error| {
         f.at("dialects.folders", error.to_string(), "correct the dialect or leave it out");
-        Dialects::default()
+        Dialects::embedded().unwrap_or_default()
     });
     let identities = identities(f);
     let injectors = injectors(f, folder);
@@ -422,7 +422,9 @@ fn watchers(f: &mut Findings<'_>, folder: &Path, dialects: &Dialects) -> BTreeMa
         else {
             continue;
         };
-        if let Err(error) = settings.check(dialects) {
+        // What stands in a folder that could not be read is not unknown: the folder was reported.
+        let unread = f.blames("dialects") && dialects.get(settings.dialect()).is_err();
+        if let (false, Err(error)) = (unread, settings.check(dialects)) {
             let (problem, help) = match error.reason.split_once("; ") {
                 Some((problem, help)) => (problem.to_owned(), help.to_owned()),
                 None => (error.reason.clone(), "correct this setting".to_owned()),

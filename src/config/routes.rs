@@ -94,7 +94,8 @@ fn route(
     check_name(f, &format!("{path}.name"), &raw.name);
     filled(f, &format!("{path}.owner"), &raw.owner);
     let entry = known.catalogue.get(&raw.recipe);
-    if entry.is_none() {
+    // What stands in a folder that could not be read is not unknown: the folder was reported.
+    if entry.is_none() && !f.blames("recipes") {
         let help = nearest(&raw.recipe, known.catalogue.iter().map(|e| e.recipe.id.as_str()));
         f.at(&format!("{path}.recipe"), format!("unknown recipe `{}`", raw.recipe), help);
     }

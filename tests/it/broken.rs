@@ -177,3 +177,33 @@ fn an_unreadable_configuration_is_refused_for_an_unprivileged_user() {
     assert_eq!(output.status.code(), Some(2), "{text}");
     assert!(text.contains("cannot be read") && text.contains("permissions"), "{text}");
 }
+
+/// One problem is one message: what is embedded stays known beside a recipe or a dialect of one's own that
+/// cannot be read, and what stands in that folder is not called unknown.
+#[test]
+fn a_broken_recipe_or_dialect_of_ones_own_is_the_only_problem() {
+    const RECIPE: &str = "fake-login/sshd-failed-password";
+    for (key, embedded, wrong) in [
+        ("recipes", RECIPE, "id = \"own/x\"\n"),
+        (
+            "dialects",
+            "\"wazuh4\"",
+            "title = \"X\"\nstage = \"detected\"\n[fields]\nid = [[\"/a\"]]\n",
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(dwell(folder.path(), &["init"]).status.success());
+        std::fs::write(folder.path().join(key).join("x.toml"), wrong).unwrap();
+        let file = folder.path().join("dwell.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let own = if embedded == RECIPE { "own/x" } else { "\"x\"" };
+        for text in [text.clone(), text.replace(embedded, own)] {
+            std::fs::write(&file, text).unwrap();
+            let output = dwell(folder.path(), &["check"]);
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(2), "{said}");
+            assert!(said.starts_with("error: 1 problem in"), "{said}");
+            assert!(said.contains(&format!("{key}.folders: ")), "{said}");
+        }
+    }
+}

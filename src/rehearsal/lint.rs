@@ -59,6 +59,10 @@ pub fn lint_rules(entry: &Entry) -> Vec<Finding> {
             help: help.to_owned(),
         });
     };
+    // Said by the lint of the recipe itself; without a rule there is nothing that could have fired.
+    if entry.sigma.is_empty() {
+        return findings;
+    }
     let recipe = &entry.recipe;
     let mut rules = match RuleSet::from_texts(&entry.sigma) {
         Ok(rules) => rules.with_field_map(recipe.field_map.clone()),

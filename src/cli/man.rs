@@ -26,7 +26,8 @@ pub fn run(args: Args, _global: &Global) -> Result<Exit, Failure> {
             let shown = dir.display().to_string();
             std::fs::create_dir_all(&dir).map_err(|e| failed(&shown, e))?;
             clap_mangen::generate_to(command, &dir).map_err(|e| failed(&shown, e))?;
-            eprintln!("manual pages in {shown}; read one with `man -l {shown}/dwell.1`");
+            let first = dir.join("dwell.1");
+            eprintln!("manual pages in {shown}; read one with `man -l {}`", first.display());
             Ok(Exit::Met)
         }
         None => {

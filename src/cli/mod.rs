@@ -127,7 +127,7 @@ pub enum Verb {
     #[command(after_help = "Example:\n  dwell stop")]
     Stop(stop::Args),
     /// Lists everything that canaries left behind.
-    #[command(after_help = "Example:\n  dwell leftovers > leftovers.csv")]
+    #[command(after_help = "Example:\n  dwell leftovers --csv > leftovers.csv")]
     Leftovers(leftovers::Args),
     /// Runs the reference detector, a small SIEM with known delays.
     #[command(after_help = "Example:\n  dwell detector -c detector.toml")]

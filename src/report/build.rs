@@ -401,8 +401,12 @@ fn evidence(assessment: &Assessment, beside: &Beside<'_>) -> Evidence {
     let latest = assessment.runs.last();
     let versions: BTreeSet<String> = assessment.opened.iter().map(|o| o.version.clone()).collect();
     let sync: BTreeSet<&str> = assessment.opened.iter().map(|o| o.clock_sync.as_str()).collect();
-    let mut clock: Vec<String> =
-        sync.into_iter().map(|s| format!("wall clock reported as {s}")).collect();
+    let told = |sync: &str| match sync {
+        "synchronised" => "the system says that the wall clock is synchronised".to_owned(),
+        "unsynchronised" => "the system says that the wall clock is not synchronised".to_owned(),
+        _ => "whether the wall clock is synchronised is not known".to_owned(),
+    };
+    let mut clock: Vec<String> = sync.into_iter().map(told).collect();
     clock.extend(assessment.clock_steps.iter().map(|step| {
         format!(
             "the wall clock stepped by {}{} at {}",

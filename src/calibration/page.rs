@@ -1,7 +1,7 @@
 //! A calibration for people: on a terminal, and as the page `docs/accuracy.md`.
 //!
-//! The page has a hand-written frame, `docs/accuracy.template.md`, with three holes: by what it was made,
-//! the figures, and what the seeded study of intervals found (`docs/coverage.md`).
+//! The page has a hand-written frame, `docs/accuracy.template.md`, with four holes: by what it was made,
+//! the figures, and what the two seeded studies found (`docs/coverage.md`).
 
 use std::fmt::Write as _;
 
@@ -10,8 +10,9 @@ use super::model::{Calibration, Estimate, Floor};
 const TEMPLATE: &str = include_str!("../../docs/accuracy.template.md");
 
 const STUDIES: &str = include_str!("../../docs/coverage.md");
-/// Heading of the study of intervals.
+/// Headings of the studies.
 const INTERVALS: &str = "## Intervals of quantiles\n";
+const CAMPAIGNS: &str = "## Campaigns\n";
 
 /// Said of a calibration without a broker.
 pub const NO_KAFKA: &str =
@@ -187,10 +188,14 @@ pub fn markdown(c: &Calibration, command: &str) -> String {
         figures.push('\n');
     }
     figures.push_str(&closing(c).replace('\n', "\n\n"));
-    let study = STUDIES.split(INTERVALS).nth(1).and_then(|rest| rest.split("\n## ").next());
+    let study = |heading: &str| {
+        let under = STUDIES.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next());
+        under.unwrap_or_default().trim()
+    };
     let by = format!("Made by `{command}`: {}", made(c));
     TEMPLATE
         .replace("{{made}}", &by)
         .replace("{{figures}}", figures.trim_end())
-        .replace("{{intervals}}", study.unwrap_or_default().trim())
+        .replace("{{intervals}}", study(INTERVALS))
+        .replace("{{campaigns}}", study(CAMPAIGNS))
 }

@@ -83,12 +83,17 @@ fn the_schema_and_the_page_are_current() {
     );
     let template = std::fs::read_to_string(root().join("docs/accuracy.template.md")).unwrap();
     let page = std::fs::read_to_string(root().join("docs/accuracy.md")).unwrap();
-    let frame = template.split("{{made}}").flat_map(|part| part.split("{{figures}}"));
-    let frame = frame.flat_map(|part| part.split("{{intervals}}"));
+    let mut frame = vec![template.as_str()];
+    for hole in ["{{made}}", "{{figures}}", "{{intervals}}", "{{campaigns}}"] {
+        assert!(template.contains(hole), "the template has no hole {hole}");
+        frame = frame.into_iter().flat_map(|part| part.split(hole)).collect();
+    }
     let studies = std::fs::read_to_string(root().join("docs/coverage.md")).unwrap();
-    let study = studies.split("## Intervals of quantiles").nth(1).unwrap();
-    let study = study.split("\n## ").next().unwrap();
-    for part in frame.chain([study]) {
+    let study = |heading: &str| {
+        studies.split(heading).nth(1).unwrap().split("\n## ").next().unwrap().to_owned()
+    };
+    let studies = ["## Intervals of quantiles\n", "## Campaigns\n"].map(study);
+    for part in frame.into_iter().chain(studies.iter().map(String::as_str)) {
         assert!(
             page.contains(part.trim()),
             "docs/accuracy.md is not made from its template: {part}"

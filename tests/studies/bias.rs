@@ -7,7 +7,7 @@ use dwell::report::ReportModel;
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::campaign::{
-    Answer, BEGIN, CAMPAIGNS, Draws, HOUR, Plan, S, median, only, point, quantile, ranked,
+    Answer, BEGIN, CAMPAIGNS, Draws, HOUR, Plan, S, Spread, only, point, quantile, ranked,
 };
 use super::paper::Line;
 
@@ -53,8 +53,8 @@ fn canaries(plan: &Plan, study: u64) -> Vec<(u64, Answer)> {
 /// p50 and p80 of the report, then of the detected ones alone; hours.
 #[derive(Clone, Copy)]
 struct Never {
-    report: [f64; 2],
-    naive: [f64; 2],
+    report: [Spread; 2],
+    naive: [Spread; 2],
 }
 
 fn run_never() -> (Never, Never) {
@@ -79,17 +79,18 @@ fn each_never(deadline: u64) -> Never {
             naive[index].push(hours(Some(ranked(seen.clone(), p))));
         }
     }
-    Never { report: report.map(median), naive: naive.map(median) }
+    let spread = |list: Vec<Option<f64>>| Spread::of(&list);
+    Never { report: report.map(spread), naive: naive.map(spread) }
 }
 
 pub fn never() -> Vec<Line> {
-    let study = "15 % never detected, entry over 7 days";
+    let study = "15 % never detected, 336 canaries over 7 days";
     let (long, short) = run_never();
     let mut lines = Vec::new();
     for (index, p) in [0.5, 0.8].into_iter().enumerate() {
-        let mut line = |what: &str, hours: f64| {
+        let mut line = |what: &str, hours: Spread| {
             let name = format!("p{:.0}, {what}", p * 100.0);
-            lines.push(Line(study, name, format!("{:.2} h", truth(p)), format!("{hours:.2} h")));
+            lines.push(Line(study, name, format!("{:.2} h", truth(p)), hours.words(2, "h")));
         };
         line("report", long.report[index]);
         line("report, deadline 1 h", short.report[index]);
@@ -103,20 +104,21 @@ fn what_is_never_detected_is_not_dropped_and_the_deadline_changes_nothing() {
     assert!((truth(0.5) - 1.40).abs() < 0.01 && (truth(0.8) - 10.5).abs() < 0.1);
     let (long, short) = run_never();
     for (index, p) in [0.5, 0.8].into_iter().enumerate() {
-        let found = long.report[index];
+        let found = long.report[index].middle;
         assert!((found / truth(p) - 1.0).abs() < 0.05, "p{p}: {found} is not {}", truth(p));
-        assert!(long.naive[index] < 0.8 * truth(p), "naive p{p}: {}", long.naive[index]);
-        assert_eq!(found, short.report[index], "a deadline below p80 changes p{p}");
+        let naive = long.naive[index].middle;
+        assert!(naive < 0.8 * truth(p), "naive p{p}: {naive}");
+        assert_eq!(found, short.report[index].middle, "a deadline below p80 changes p{p}");
     }
 }
 
-/// Medians of: share left out, share counted as failed, naive share, and the curve's p50 in hours.
-fn run_unproven() -> [f64; 4] {
-    static FOUND: OnceLock<[f64; 4]> = OnceLock::new();
+/// Share left out, share counted as failed, naive share, and the curve's p50 in hours.
+fn run_unproven() -> [Spread; 4] {
+    static FOUND: OnceLock<[Spread; 4]> = OnceLock::new();
     *FOUND.get_or_init(each_unproven)
 }
 
-fn each_unproven() -> [f64; 4] {
+fn each_unproven() -> [Spread; 4] {
     let mut found = [vec![], vec![], vec![], vec![]];
     for seed in 0..CAMPAIGNS {
         let plan = plan(seed, 4 * HOUR);
@@ -144,29 +146,33 @@ fn each_unproven() -> [f64; 4] {
         ];
         found.iter_mut().zip(figures).for_each(|(list, figure)| list.push(figure));
     }
-    found.map(median)
+    found.map(|list| Spread::of(&list))
 }
 
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+fn percents(shares: Spread) -> String {
+    shares.times(100.0).words(1, "%")
+}
+
 pub fn unproven() -> Vec<Line> {
-    let study = "20 % of deliveries unproven, half of them lost";
+    let study = "20 % of 336 deliveries unproven, half of them lost";
     let [left_out, failed, naive, p50] = run_unproven();
     let truth_share = percent(truly_within(4.0));
-    let line = |name: &str, found| Line(study, name.into(), truth_share.clone(), percent(found));
+    let line = |name: &str, found| Line(study, name.into(), truth_share.clone(), percents(found));
     vec![
         line("share in time, unproven ones left out", left_out),
         line("share in time, counted as failed (the worse end)", failed),
         line("share, a sighting taken as proof (naive)", naive),
-        Line(study, "p50".into(), format!("{:.2} h", truth(0.5)), format!("{p50:.2} h")),
+        Line(study, "p50".into(), format!("{:.2} h", truth(0.5)), p50.words(2, "h")),
     ]
 }
 
 #[test]
 fn unproven_deliveries_do_not_bias_the_share() {
-    let [left_out, failed, naive, p50] = run_unproven();
+    let [left_out, failed, naive, p50] = run_unproven().map(|found| found.middle);
     let true_share = truly_within(4.0);
     assert!((left_out - true_share).abs() < 0.01, "{left_out} is not {true_share}");
     assert!(failed < true_share, "the worse end lies below: {failed}");
@@ -183,13 +189,13 @@ fn halfway(seed: u64) -> (Vec<(u64, Answer)>, u64, ReportModel) {
     (canaries, cut, model)
 }
 
-/// Medians of: both ends of the share, then seen so far of sent and of decided.
-fn run_midway() -> [f64; 4] {
-    static FOUND: OnceLock<[f64; 4]> = OnceLock::new();
+/// Both ends of the share, then seen so far of sent and of decided.
+fn run_midway() -> [Spread; 4] {
+    static FOUND: OnceLock<[Spread; 4]> = OnceLock::new();
     *FOUND.get_or_init(each_midway)
 }
 
-fn each_midway() -> [f64; 4] {
+fn each_midway() -> [Spread; 4] {
     let mut found = [vec![], vec![], vec![], vec![]];
     for seed in 0..CAMPAIGNS {
         let (canaries, cut, model) = halfway(seed);
@@ -208,14 +214,14 @@ fn each_midway() -> [f64; 4] {
         ];
         found.iter_mut().zip(figures).for_each(|(list, figure)| list.push(Some(figure)));
     }
-    found.map(median)
+    found.map(|list| Spread::of(&list))
 }
 
 pub fn midway() -> Vec<Line> {
-    let study = "report at half time, deadline 12 h";
+    let study = "report at half time of 336 canaries, deadline 12 h";
     let [left_out, failed, sent, decided] = run_midway();
     let truth = percent(truly_within(12.0));
-    let line = |name: &str, found| Line(study, name.into(), truth.clone(), percent(found));
+    let line = |name: &str, found| Line(study, name.into(), truth.clone(), percents(found));
     vec![
         line("share in time", left_out),
         line("share in time, worse end", failed),
@@ -226,7 +232,7 @@ pub fn midway() -> Vec<Line> {
 
 #[test]
 fn a_report_in_mid_campaign_is_unbiased() {
-    let [left_out, failed, sent, decided] = run_midway();
+    let [left_out, failed, sent, decided] = run_midway().map(|found| found.middle);
     let truth = truly_within(12.0);
     assert!((left_out - truth).abs() < 0.01, "{left_out} is not {truth}");
     assert!((failed - truth).abs() < 0.01, "{failed} is not {truth}");

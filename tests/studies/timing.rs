@@ -8,8 +8,8 @@ use dwell::ledger::Stage;
 use dwell::report::{Format, render};
 
 use super::campaign::{
-    Answer, BEGIN, CAMPAIGNS, Draws, HOUR, Plan, S, median, only, printed_median, quantile, ranked,
-    seen,
+    Answer, BEGIN, CAMPAIGNS, Draws, HOUR, Plan, S, Spread, median, only, printed_median, quantile,
+    ranked, seen,
 };
 use super::paper::Line;
 
@@ -64,15 +64,12 @@ pub fn aliasing() -> Vec<Line> {
     let names = [Arrivals::Stratified, Arrivals::Poisson, Arrivals::Fixed];
     for (arrivals, name) in names.into_iter().zip(["stratified (default)", "poisson", "fixed"]) {
         let found = medians(arrivals);
-        let (low, high) = (ranked(found.clone(), 0.05), ranked(found.clone(), 0.95));
-        let (middle, error) = (median(found.clone()), error(&found) * 100.0);
+        let (spread, error) = (Spread::of(&found).words(1, "s"), error(&found) * 100.0);
         lines.push(Line(
             study,
             format!("median, {name}"),
             format!("{TRUE_MEDIAN:.0} s"),
-            format!(
-                "{middle:.1} s; 9 of 10 campaigns {low:.0} to {high:.0} s; typical error {error:.1} %"
-            ),
+            format!("{spread}; typical error {error:.1} %"),
         ));
     }
     lines
@@ -149,12 +146,12 @@ fn the_report_names_the_rules_schedule_its_price_and_the_longest_step() {
 }
 
 /// p99 of the report, and of somebody who sends the next canary once the last one was seen.
-fn stalls() -> (f64, f64) {
-    static FOUND: OnceLock<(f64, f64)> = OnceLock::new();
+fn stalls() -> (Spread, Spread) {
+    static FOUND: OnceLock<(Spread, Spread)> = OnceLock::new();
     *FOUND.get_or_init(each_stall)
 }
 
-fn each_stall() -> (f64, f64) {
+fn each_stall() -> (Spread, Spread) {
     let mut open = Vec::new();
     let mut closed = Vec::new();
     for seed in 0..CAMPAIGNS {
@@ -183,7 +180,7 @@ fn each_stall() -> (f64, f64) {
         }
         closed.push(Some(ranked(waits, 0.99)));
     }
-    (median(open), median(closed))
+    (Spread::of(&open), Spread::of(&closed))
 }
 
 /// 99 % of a day is over before the last 864 s of waiting: 3,600 - 864 + 2, and the grid's share.
@@ -194,14 +191,15 @@ pub fn stall() -> Vec<Line> {
     let (open, closed) = stalls();
     let truth = format!("{OPEN_LOOP_P99:.0} s");
     vec![
-        Line(study, "p99 of the report".into(), truth.clone(), format!("{open:.0} s")),
-        Line(study, "p99 if each waits for the last".into(), truth, format!("{closed:.0} s")),
+        Line(study, "p99 of the report".into(), truth.clone(), open.words(0, "s")),
+        Line(study, "p99 if each waits for the last".into(), truth, closed.words(0, "s")),
     ]
 }
 
 #[test]
 fn an_hour_of_standstill_shows_in_full() {
     let (open, closed) = stalls();
+    let (open, closed) = (open.middle, closed.middle);
     assert!((open / OPEN_LOOP_P99 - 1.0).abs() < 0.02, "{open}");
     assert!(closed < 10.0, "what coordinated omission would have told: {closed}");
 }

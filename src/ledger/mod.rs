@@ -30,6 +30,7 @@ mod chain;
 mod error;
 mod excerpt;
 mod filing;
+mod known;
 mod lock;
 mod marks;
 mod reader;

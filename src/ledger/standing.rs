@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::axis::{Axis, AxisNs};
+use super::known::Known;
 use super::{Grade, Row};
 
 /// See the module's text.
@@ -33,6 +34,7 @@ pub struct Standing {
     bearing: u64,
     axis: Axis,
     last: AxisNs,
+    known: Known,
     /// Per watcher the last instant at which it delivered a sighting of ours.
     heard: BTreeMap<String, AxisNs>,
 }
@@ -44,6 +46,7 @@ impl Default for Standing {
             bearing: 0,
             axis: Axis::default(),
             last: AxisNs::MIN,
+            known: Known::default(),
             heard: BTreeMap::new(),
         }
     }
@@ -53,6 +56,11 @@ impl Standing {
     /// Where a row lies on the axis: at its instant, or at the last one if it has none.
     pub fn date(&mut self, row: &Row) -> AxisNs {
         row.stamp().map_or(self.last, |stamp| self.axis.place(stamp))
+    }
+
+    /// When the next row, which lies there, became known. Asked once a row, in commit order.
+    pub fn known(&mut self, row: &Row, at: AxisNs) -> AxisNs {
+        self.known.row(row.stamp(), at)
     }
 
     /// Takes a row that lies there. Taking it again changes nothing.
@@ -88,6 +96,7 @@ impl Standing {
     /// Takes the next row of the ledger.
     pub(super) fn append(&mut self, pos: u64, row: &Row) {
         let at = self.date(row);
+        self.known(row, at);
         self.take(row, at);
         self.pos = pos;
         self.bearing += u64::from(row.bears_on_all());
@@ -108,9 +117,9 @@ impl Standing {
         &self.axis
     }
 
-    /// The last instant of any row.
+    /// When the last row became known: the first cut that holds all.
     pub fn last(&self) -> AxisNs {
-        self.last
+        self.known.last().map_or(self.last, |known| known.max(self.last))
     }
 
     /// When a watcher last delivered a sighting of ours.

@@ -8,7 +8,6 @@ use dwell_injectors::token::TokenId;
 
 use super::canary::{Canary, Handed, HandedResult, Seen};
 use super::coverage::{BlindSpan, Coverage};
-use super::known::Known;
 use super::lean::{Canaries, Few, Name, Names};
 use super::views::{self, Places};
 use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, decide, replays};
@@ -21,10 +20,11 @@ use crate::ledger::{
 #[derive(Debug, Default)]
 pub struct Fold {
     as_of: Option<AxisNs>,
+    /// True where what all rows say together is given, and the cut hides none of them.
+    whole: bool,
     /// The only canary that is kept, where one alone was asked for.
     only: Option<TokenId>,
     pub(super) standing: Standing,
-    known: Known,
     pub(super) runs: Vec<RunStarted>,
     ended: BTreeMap<u32, String>,
     canaries: Canaries,
@@ -60,7 +60,7 @@ impl Fold {
         canary: TokenId,
     ) -> Option<Fold> {
         let whole = as_of_ns.is_none_or(|cut| standing.last() <= cut);
-        whole.then(|| Fold { standing: standing.clone(), ..Fold::of_one(as_of_ns, canary) })
+        whole.then(|| Fold { standing: standing.clone(), whole, ..Fold::of_one(as_of_ns, canary) })
     }
 
     pub(super) fn axis(&self) -> &Axis {
@@ -75,9 +75,11 @@ impl Fold {
     /// The same; false when the ledger did not know the row yet at the cut.
     pub fn take(&mut self, row: &Row) -> bool {
         let at = self.standing.date(row);
-        let known = self.known.row(row.stamp(), at);
-        if self.as_of.is_some_and(|cut| known > cut) {
-            return false;
+        if !self.whole {
+            let known = self.standing.known(row, at);
+            if self.as_of.is_some_and(|cut| known > cut) {
+                return false;
+            }
         }
         self.standing.take(row, at);
         match row {

@@ -30,7 +30,6 @@ mod coverage;
 mod dated;
 mod decide;
 mod fold;
-mod known;
 mod lean;
 mod replays;
 mod sight;

@@ -644,6 +644,34 @@ fn what_is_appended_later_is_not_known_at_an_earlier_cut() {
 proptest! {
     #[test]
     fn the_plan_is_conserved_at_every_cut(
+/// A report in the middle of a run ends at the last row. An intent, which has no instant, and facts that
+/// lie before that row are committed after it.
+#[test]
+fn what_is_appended_after_the_last_row_is_not_known_at_its_instant() {
+    let mut rows = vec![Row::Run(Box::new(plan("file", None)))];
+    rows.extend(delivered());
+    let of = |rows: &[Row], as_of: Option<i64>| {
+        let mut fold = Fold::new(as_of);
+        let taken = rows.iter().filter(|row| fold.take(row)).count();
+        (taken, fold.cut(), serde_json::to_string(&fold.assess(None).unwrap()).unwrap())
+    };
+    let mut cuts = vec![of(&rows, None)];
+    let late = [
+        intent(2, 1),
+        receipt(2, 0, EventResult::Unknown { reason: "a time-out that took long".into() }),
+        Row::Sighting(sighting(1, -0.5, "rule")),
+        intent(3, 1),
+    ];
+    for row in late {
+        rows.push(row);
+        cuts.push(of(&rows, None));
+    }
+    for (index, then) in cuts.iter().enumerate() {
+        assert_eq!(then.0, rows.len() - 4 + index, "all rows of the time");
+        assert_eq!(of(&rows, Some(then.1)), *then);
+    }
+}
+
         slots in proptest::collection::vec((0.0f64..100.0, 0.0f64..10.0, 0u8..5), 1..20),
         cut in 0.0f64..120.0,
     ) {

@@ -91,6 +91,39 @@ fn the_cut_that_a_report_prints_gives_that_report_again() {
     assert_eq!(lab.json(&["report"])["total"]["injected"], 3, "one is still to leave");
 }
 
+/// As in the middle of a run: what is committed next has no instant, or one before the last row's.
+#[test]
+fn the_cut_of_a_report_stays_what_it_was_while_rows_come() {
+    let lab = Lab::new();
+    lab.run(&[SSHD, SSHD], 10);
+    let now = SystemClock::new().now().plus_ns(60_000_000_000);
+    let control = Control { at: now, action: "paused".to_owned(), reason: "by hand".to_owned() };
+    lab.write(Batch { rows: vec![Row::Control(control)], ..Batch::default() });
+    let then = lab.dwell(&["report", "--format", "json"]);
+    let cut = lab.json(&["report"])["cut"].as_str().unwrap().to_owned();
+    let intent = Row::Intent(Intent {
+        canary: TokenId { epoch: Epoch(1), serial: 7 },
+        run: 1,
+        route: 0,
+        slot: 7,
+        intended: now.plus_ns(-1),
+        digests: vec!["00".repeat(16)],
+        completing: 0,
+    });
+    let blind = Row::Blind(Blind {
+        watcher: "alerts".to_owned(),
+        from: now.plus_ns(-50_000_000_000),
+        to: None,
+        reason: "found out later".to_owned(),
+        ours: true,
+        recovered: false,
+    });
+    lab.write(Batch { rows: vec![intent, blind], ..Batch::default() });
+    let again = lab.dwell(&["report", "--format", "json", "--as-of", &cut]);
+    assert_eq!(stdout(&then), stdout(&again));
+    assert_ne!(stdout(&then), stdout(&lab.dwell(&["report", "--format", "json"])));
+}
+
 #[test]
 fn a_cut_beyond_every_stamp_is_refused_as_such() {
     let lab = Lab::new();

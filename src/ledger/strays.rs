@@ -46,7 +46,7 @@ impl Classes {
         Ok(echo.then_some(StrayClass::Echoed))
     }
 
-    /// True when the last horizon of the sighting's canary had passed when it was seen.
+    /// True when the last horizon of the sighting's canary had passed when it came, at the earliest.
     fn is_over(&mut self, store: &dyn Store, sighting: &SightingRow) -> Result<bool, LedgerError> {
         let Some(intent) = store.planned(sighting.canary)? else { return Ok(false) };
         if let Entry::Vacant(run) = self.horizons.entry(intent.run) {
@@ -56,7 +56,8 @@ impl Classes {
         }
         let of_run = self.horizons.get(&intent.run);
         let horizon = of_run.and_then(|routes| *routes.get(intent.route as usize)?);
-        let age = sighting.observed.since(&intent.intended).ns;
+        let came = sighting.not_before.as_ref().unwrap_or(&sighting.observed);
+        let age = came.since(&intent.intended).ns;
         Ok(horizon.is_some_and(|horizon| age > 0 && age.unsigned_abs() > horizon))
     }
 }

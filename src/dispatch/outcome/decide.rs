@@ -31,8 +31,8 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
     let completing_after_ns = completing_after(case, submitted);
     let delivery = delivery(canary, case.plan.proof, first.is_some());
     let times = Times { submitted, completing_after_ns };
-    let live = replays::live(canary, case.plan, submitted);
-    let replayed = replays::replays(canary, case.plan, submitted);
+    let live = replays::live(case, submitted);
+    let replayed = replays::replays(case, submitted);
     let verdicts: Vec<Verdict> = case
         .plan
         .expectations
@@ -132,7 +132,7 @@ impl Times {
 /// Time since submission as an interval: by what the record says of itself where that is believed
 /// ([`super::dated`]), else by our own looks.
 fn dated(case: &Case<'_>, times: &Times, seen: &Seen) -> (Interval, Dated) {
-    let own = by_sight(case, times, seen);
+    let own = by_sight(case, times.submitted, seen);
     let plan = watcher(case.run, case.fold.names.name(seen.watcher));
     // What is pushed arrives as it is made; a poll alone leaves a gap to be dated.
     let creation = Creation::of(case, times, seen, plan.filter(|plan| plan.kind == "poll"));
@@ -145,6 +145,14 @@ fn dated(case: &Case<'_>, times: &Times, seen: &Seen) -> (Interval, Dated) {
 
 fn interval(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
     dated(case, times, seen).0
+}
+
+/// True for a sighting that bears on an expectation: it came before the horizon, or may have come in time.
+/// What is read late, after a crash or an outage, may have come long before. Where it surely came after the
+/// deadline and perhaps after the horizon, the canary stays missed: it was not in time, and that is certain.
+fn bears(case: &Case<'_>, times: &Times, expectation: &ExpectationPlan, seen: &Seen) -> bool {
+    let since = interval(case, times, seen);
+    since.upper_ns <= expectation.horizon_ns || since.lower_ns <= expectation.deadline_ns
 }
 
 pub(super) fn watcher<'a>(run: &'a RunStarted, name: &str) -> Option<&'a WatcherPlan> {
@@ -191,11 +199,10 @@ fn expected_at(case: &Case<'_>, times: &Times, seen: &Seen) -> bool {
     let all = &case.plan.expectations;
     if all.iter().any(|e| e.stage == seen.stage) {
         return all.iter().any(|e| {
-            let horizon = times.submitted.saturating_add_unsigned(e.horizon_ns);
             e.stage == seen.stage
                 && listed(case, e, seen)
                 && names(case, e, seen)
-                && seen.observed <= horizon
+                && bears(case, times, e, seen)
         });
     }
     let mut alerts = all.iter().filter(|e| e.stage >= Stage::Detected).peekable();
@@ -285,12 +292,13 @@ impl Ctx<'_> {
     }
 
     fn deciding(&self) -> Option<&Seen> {
-        let horizon = self.times.submitted.saturating_add_unsigned(self.expectation.horizon_ns);
-        self.live
-            .iter()
-            .filter(|s| self.counts(s) && self.names(s) && s.observed <= horizon)
+        self.satisfying()
+            .filter(|s| bears(self.case, self.times, self.expectation, s))
             .min_by_key(|s| (interval(self.case, self.times, s).upper_ns, s.observed))
-            .copied()
+    }
+
+    fn satisfying(&self) -> impl Iterator<Item = &Seen> {
+        self.live.iter().copied().filter(|s| self.counts(s) && self.names(s))
     }
 
     fn by_other_rule(&self) -> Option<&Seen> {
@@ -316,7 +324,7 @@ impl Ctx<'_> {
             verdict.reason = Some(Reason::Straddles);
             Outcome::Indeterminate
         };
-        let sighted = by_sight(self.case, self.times, seen);
+        let sighted = by_sight(self.case, self.times.submitted, seen);
         verdict.by_created_time = sighted.upper_ns > deadline
             && (verdict.outcome == Outcome::Detected || self.created_in_time(seen, plan));
         if verdict.by_created_time {
@@ -466,11 +474,14 @@ impl Ctx<'_> {
     }
 
     /// min(horizon, cut, first uncovered instant of any required watcher), since submission. What a
-    /// watcher did not see that never proved that it can was followed by nobody.
+    /// watcher did not see that never proved that it can was followed by nobody. Of what was read after
+    /// the horizon nobody knows that it had not come before.
     fn censored_at(&self) -> u64 {
         let submitted = self.times.submitted;
-        let mut end =
-            self.case.cut.min(submitted.saturating_add_unsigned(self.expectation.horizon_ns));
+        let earliest = |s: &Seen| interval(self.case, self.times, s).lower_ns;
+        let not_yet = self.satisfying().map(earliest).min().unwrap_or(u64::MAX);
+        let horizon = not_yet.min(self.expectation.horizon_ns);
+        let mut end = self.case.cut.min(submitted.saturating_add_unsigned(horizon));
         for name in &self.expectation.watchers {
             if !self.case.fold.is_proven(name, &self.case.run.config_digest) {
                 return 0;

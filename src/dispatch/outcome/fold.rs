@@ -421,9 +421,10 @@ impl Fold {
         let mut strays = self.strays.clone();
         let plans: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
         for canary in self.canaries.values().filter(|c| !c.seen.is_empty()) {
-            let plan = plans.get(&canary.run).and_then(|r| r.routes.get(canary.route as usize));
-            let Some(plan) = plan else { continue };
-            let found = replays::replays(canary, plan, self.place(&canary.submitted()));
+            let Some(run) = plans.get(&canary.run) else { continue };
+            let Some(plan) = run.routes.get(canary.route as usize) else { continue };
+            let case = decide::Case { fold: self, canary, run, plan, cut: self.cut() };
+            let found = replays::replays(&case, self.place(&canary.submitted()));
             for (watcher, count) in found.outside.into_iter().chain(found.excess) {
                 let classes = strays.entry(self.names.name(watcher).to_owned()).or_default();
                 *classes.entry(StrayClass::Replayed).or_insert(0) += count;

@@ -1,7 +1,7 @@
 //! Replays: sightings of a token of ours that what we sent cannot explain.
 //!
 //! A sighting is a replay when it lies outside its canary's time (before the submission of the first
-//! event, after the last horizon), when its canary was withdrawn and so never left, or when a watcher
+//! event, surely after the last horizon: not what came before it and was read later), when its canary was withdrawn and so never left, or when a watcher
 //! that reads events (stage `ingested` or before) saw more different events than were handed over. It
 //! stays a row of the ledger and changes no outcome; it is counted as a stray of its watcher.
 //!
@@ -18,6 +18,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::AxisNs;
 use super::canary::{Canary, HandedResult, Seen};
+use super::decide::Case;
+use super::sight::by_sight;
 use crate::ledger::{RoutePlan, SightingRow, Stage};
 
 /// What was seen of one canary and is none of ours, by watcher.
@@ -41,13 +43,20 @@ pub(super) fn time_of(plan: &RoutePlan, submitted: AxisNs) -> std::ops::RangeInc
     submitted..=horizon.map_or(AxisNs::MAX, |ns| submitted.saturating_add_unsigned(ns))
 }
 
+/// True for a sighting that may lie in its canary's time. One that was read late may have come in it.
+fn may_be_ours(case: &Case<'_>, submitted: AxisNs, seen: &Seen) -> bool {
+    let time = time_of(case.plan, submitted);
+    let earliest = || submitted.saturating_add_unsigned(by_sight(case, submitted, seen).lower_ns);
+    time.contains(&seen.observed) || (seen.observed > *time.end() && earliest() <= *time.end())
+}
+
 /// Finds the replays of one canary.
-pub(super) fn replays(canary: &Canary, plan: &RoutePlan, submitted: AxisNs) -> Replays {
+pub(super) fn replays(case: &Case<'_>, submitted: AxisNs) -> Replays {
+    let canary = case.canary;
     let mut found = Replays::default();
-    let time = time_of(plan, submitted);
     let mut events: BTreeMap<u32, BTreeSet<u64>> = BTreeMap::new();
     for seen in canary.seen.iter().filter(|s| !s.retrospective) {
-        if canary.withdrawn || !time.contains(&seen.observed) {
+        if canary.withdrawn || !may_be_ours(case, submitted, seen) {
             *found.outside.entry(seen.watcher).or_insert(0) += 1;
         } else if seen.stage <= Stage::Ingested {
             events.entry(seen.watcher).or_default().insert(seen.event);
@@ -72,10 +81,10 @@ fn sent(canary: &Canary) -> u64 {
     canary.handed.iter().filter(|h| left(&h.result)).count() as u64
 }
 
-/// The sightings that lie in their canary's time.
-pub(super) fn live<'a>(canary: &'a Canary, plan: &RoutePlan, submitted: AxisNs) -> Vec<&'a Seen> {
-    let time = time_of(plan, submitted);
-    canary.seen.iter().filter(|s| !s.retrospective && time.contains(&s.observed)).collect()
+/// The sightings that lie in their canary's time, or may.
+pub(super) fn live<'a>(case: &Case<'a>, submitted: AxisNs) -> Vec<&'a Seen> {
+    let seen = case.canary.seen.iter().filter(|s| !s.retrospective);
+    seen.filter(|s| may_be_ours(case, submitted, s)).collect()
 }
 
 /// What tells one event from another: its own time, else the product's id.

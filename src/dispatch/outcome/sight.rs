@@ -7,7 +7,7 @@
 //! Not promised: that a sender tries at once, or tries again.
 
 use super::canary::Seen;
-use super::decide::{Case, Times, watcher};
+use super::decide::{Case, watcher};
 use super::{AxisNs, Interval};
 use crate::ledger::WatcherPlan;
 
@@ -19,8 +19,8 @@ const LOOK_PATIENCE_NS: u64 = 15_000_000_000;
 const MATTERS: u64 = 20;
 
 /// Time since submission as an interval.
-pub(super) fn by_sight(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
-    let since = |at: AxisNs| at.saturating_sub(times.submitted).max(0) as u64;
+pub(super) fn by_sight(case: &Case<'_>, submitted: AxisNs, seen: &Seen) -> Interval {
+    let since = |at: AxisNs| at.saturating_sub(submitted).max(0) as u64;
     let upper = since(seen.observed);
     let name = case.fold.names.name(seen.watcher);
     let plan = watcher(case.run, name);
@@ -32,7 +32,7 @@ pub(super) fn by_sight(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval 
     };
     let unheard = plan
         .filter(|w| w.push)
-        .and_then(|_| case.fold.coverage.get(name)?.first_unheard(times.submitted, seen.observed));
+        .and_then(|_| case.fold.coverage.get(name)?.first_unheard(submitted, seen.observed));
     let lower = unheard.map_or(lower, |at| lower.min(since(at)));
     Interval { lower_ns: lower.min(upper), upper_ns: upper }
 }

@@ -203,6 +203,10 @@ fn a_repeat_after_the_horizon_is_replayed_and_no_duplicate() {
     ledger.close(SECOND).unwrap();
     let ledger = open(&path).unwrap();
     assert_eq!(classes(&ledger, 20_000), Some(StrayClass::Replayed), "also after a restart");
+    let read_late = SightingRow { not_before: Some(stamp().plus_ns(9_000)), ..later(30_000) };
+    let batch = Batch { sightings: vec![read_late], ..Batch::default() };
+    let written = ledger.append(batch).wait().unwrap();
+    assert!(matches!(&written[..], [Row::Stray(s)] if s.class == StrayClass::Duplicate));
 }
 
 #[test]

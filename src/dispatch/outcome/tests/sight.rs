@@ -68,6 +68,43 @@ fn a_file_read_late_is_an_interval_and_straddles() {
     assert_eq!((ends(&verdict), verdict.caught_up), (Some((2_000, 17_660)), true));
 }
 
+/// As after a crash: looks resumed long after, and read on where the last ones had ended.
+#[test]
+fn what_was_read_after_the_horizon_may_have_come_in_time() {
+    let read = |not_before: f64, plan: RunStarted, created: Option<f64>| {
+        let mut rows = delivered();
+        rows.extend([look(0.0, 1.0), look(120.0, 120.5)]);
+        let created_time_ns = created.map(|seconds| at(seconds).wall_ns + 1);
+        rows.push(Row::Sighting(SightingRow {
+            not_before: Some(at(not_before)),
+            created_time_ns,
+            ..sighting(1, 120.0, "rule")
+        }));
+        verdict_of(plan, rows, 130.0)
+    };
+    let (canary, open) = read(1.0, unsharp("file"), None);
+    assert_eq!(
+        (open.outcome, open.reason.clone()),
+        (Outcome::Indeterminate, Some(Reason::Straddles))
+    );
+    assert_eq!((ends(&open), canary.outside), (Some((1_000, 120_000)), 0));
+    assert_eq!(canary.last_stage, Stage::Detected);
+    // Not in time for certain; whether before the horizon nobody knows, nor when it was not yet there.
+    let (canary, missed) = read(15.0, unsharp("file"), None);
+    assert_eq!((missed.outcome, canary.outside), (Outcome::Missed, 0));
+    assert_eq!(missed.censored_at_ns, Some(15 * S as u64));
+    let (canary, after) = read(101.0, unsharp("file"), None);
+    assert_eq!((after.outcome, canary.outside), (Outcome::Missed, 1));
+    assert_eq!(after.censored_at_ns, Some(HORIZON));
+    // What a poll's record says of itself decides, where it is believed.
+    let mut dating = plan("poll", Some(5 * MS));
+    dating.watchers[0].dates_stage = true;
+    for (created, outcome) in [(4.0, Outcome::Detected), (14.0, Outcome::Late)] {
+        let (_, told) = read(1.0, dating.clone(), Some(created));
+        assert_eq!(told.outcome, outcome, "{:?}", told.ttd);
+    }
+}
+
 #[test]
 fn the_first_look_of_a_poll_says_nothing_about_the_time_before() {
     let mut plan = plan("poll", None);

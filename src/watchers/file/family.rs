@@ -10,15 +10,19 @@
 //! | lumberjack | `alerts-2026-11-24T10-30-00.000.json` |
 //! | log4net, Serilog | `alerts.json20261124`, `alerts20261124_001.json` |
 //! | a person | `alerts.json.old`, `alerts.bak.json` |
+//! | cronolog, rotatelogs with a link | `alerts.json` is a link, and leads to `alerts.20261124.json` |
 //!
 //! So the whole name or its stem stays, and what is added is a stamp (numbers and what stands between
 //! the parts of a date) or a word for "old". Any other name that only begins alike (`alerts-source.log`)
 //! is another program's file, and reading it would count what was never written where alerts are.
 //!
 //! Not promised: files that went into another folder (Wazuh's `2026/Nov/ossec-alerts-24.json`) while
-//! nobody watched; while somebody does, the open file is read on wherever it goes.
+//! nobody watched; while somebody does, the open file is read on wherever it goes. Nor what a link led to
+//! meanwhile under a name of its own: that span is recorded as blind ([`untraced`]).
 
 use std::path::{Path, PathBuf};
+
+use dwell_injectors::file::born_ns;
 
 use super::source::FileId;
 use super::wake::folder;
@@ -36,15 +40,24 @@ const MAX_DIGITS: usize = 20;
 pub(super) struct Member {
     pub path: PathBuf,
     pub id: FileId,
+    pub born: Option<i64>,
     /// Seconds since the epoch, by the file system.
     pub modified: i64,
     /// True when its name is that of a rotated one.
     pub rotated: bool,
 }
 
+impl Member {
+    /// Which file it is, also where the number of a deleted one was given again.
+    pub fn birth(&self) -> (FileId, Option<i64>) {
+        (self.id, self.born)
+    }
+}
+
 /// The regular files in the folder of the path, without the one that it names, oldest first.
 pub(super) fn beside(path: &Path) -> Vec<Member> {
     use std::os::unix::fs::MetadataExt;
+    let link = path;
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let mut members: Vec<(i64, Member)> = Vec::new();
     let entries = std::fs::read_dir(folder(&target)).into_iter().flatten().flatten();
@@ -54,8 +67,9 @@ pub(super) fn beside(path: &Path) -> Vec<Member> {
         if path == target || !meta.is_file() {
             continue;
         }
-        let rotated = is_rotated_name(&target, &path);
-        let member = Member { path, id: FileId::of(&meta), modified: meta.mtime(), rotated };
+        let rotated = is_rotated_name(&target, &path) || is_named_after(link, &path);
+        let (id, born) = (FileId::of(&meta), born_ns(&meta));
+        let member = Member { path, id, born, modified: meta.mtime(), rotated };
         members.push((meta.mtime_nsec(), member));
     }
     members.sort_by_key(|(nanos, member)| (member.modified, *nanos));
@@ -69,13 +83,29 @@ pub(super) fn family(path: &Path) -> Vec<Member> {
     members
 }
 
+/// What is unknown after the path has come to name another file while nobody watched: files that it named in
+/// between and that no name tells of. A link leaves none behind where what it led to is called after it
+/// (`alerts.log` to `alerts.20261124.log`), and else only a file that was deleted does.
+pub(super) fn untraced(path: &Path, deleted: bool) -> Option<&'static str> {
+    let is_link = path.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+    if is_link && !path.canonicalize().is_ok_and(|target| is_named_after(path, &target)) {
+        Some("the link was led elsewhere while nobody watched; what it named in between is unknown")
+    } else {
+        deleted.then_some(
+            "the file was deleted and made anew while nobody watched, perhaps repeatedly",
+        )
+    }
+}
+
+/// True when `name` is called as a rotation would call `path`, in whatever folder.
+fn is_named_after(path: &Path, name: &Path) -> bool {
+    let text = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
+    text(path).zip(text(name)).is_some_and(|(file, other)| is_rotated(&file, &other))
+}
+
 /// True when `name` is what a rotation makes of `path` in the same folder.
 pub(crate) fn is_rotated_name(path: &Path, name: &Path) -> bool {
-    let text = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned());
-    match (text(path), text(name)) {
-        (Some(file), Some(other)) => folder(path) == folder(name) && is_rotated(&file, &other),
-        _ => false,
-    }
+    folder(path) == folder(name) && is_named_after(path, name)
 }
 
 fn is_rotated(file: &str, name: &str) -> bool {

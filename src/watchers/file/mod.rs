@@ -33,10 +33,10 @@ use super::intake::Intake;
 use super::{RESOLUTION, WatchContext, WatchError, Watcher};
 use crate::dialects::Dialect;
 pub(crate) use family::is_rotated_name;
-use source::FileId;
 pub(crate) use source::irregular;
 pub(super) use source::open_regular;
-use tail::{OWN_FILE, Tail};
+use source::{FileId, OWN_FILE};
+use tail::Tail;
 
 /// The file watcher.
 pub(super) struct FileWatcher {

@@ -29,6 +29,10 @@ const BUDGET: usize = 16 << 20;
 /// Length of an anchor.
 const ANCHOR: usize = 256;
 
+/// Why a watcher of alerts does not open a file that an injector names.
+pub(super) const OWN_FILE: &str =
+    "it is what an injector of ours writes, which proves no alert; name the file of alerts";
+
 /// Names a file whatever its path.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub(super) struct FileId {
@@ -87,6 +91,11 @@ pub(in crate::watchers) fn open_regular(path: &Path) -> io::Result<File> {
         None => Ok(file),
         Some(kind) => Err(io::Error::other(format!("it is a {kind}; name a regular file"))),
     }
+}
+
+/// Says that a file is our own.
+pub(super) fn own_file() -> io::Error {
+    io::Error::other(OWN_FILE)
 }
 
 /// What is at a path, where it is no regular file.
@@ -171,6 +180,11 @@ impl Open {
     /// When the file was made, wall nanoseconds, where the file system says; not when it got its name.
     pub fn born_wall_ns(&self) -> Option<i64> {
         born_ns(&self.file.metadata().ok()?)
+    }
+
+    /// True when it has no name any more.
+    pub fn is_deleted(&self) -> bool {
+        self.file.metadata().is_ok_and(|meta| meta.nlink() == 0)
     }
 
     /// True when a line has begun that is not finished yet.

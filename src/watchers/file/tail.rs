@@ -9,10 +9,10 @@ use dwell_injectors::stamp::Stamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::family::{Member, beside, family};
-use super::source::{FileId, Open, Place, Shape, Start};
-use super::wake::{Wake, folder};
-use crate::watchers::intake::{Intake, Mark};
+use super::family::{Member, beside, family, untraced};
+use super::source::{FileId, Open, Place, Shape, Start, own_file};
+use super::wake::{STALL, Wake, folder};
+use crate::watchers::intake::{Intake, Mark, ns};
 use crate::watchers::{WatchError, earliest, later, not_before};
 
 /// How long a rotated file is read on after its last line: writers reopen late.
@@ -24,10 +24,6 @@ const MISSING: Duration = Duration::from_secs(2);
 
 /// How coarsely file systems tell times: one tick of the kernel, nanoseconds.
 const TICK_NS: i64 = 10_000_000;
-
-/// Why a watcher of alerts does not open a file that an injector names.
-pub(super) const OWN_FILE: &str =
-    "it is what an injector of ours writes, which proves no alert; name the file of alerts";
 
 /// The watcher's position: the rotated files that are still read, the present one last.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
@@ -61,8 +57,9 @@ pub(super) struct Tail {
     wake: Wake,
     current: Option<Open>,
     retired: Vec<Retired>,
-    /// Files of the family that are read already or were there before us.
-    known: HashSet<FileId>,
+    /// Files of the family that are read already or were there before us, with when they were made: a
+    /// number is given again once its file is deleted.
+    known: HashSet<(FileId, Option<i64>)>,
     missing: Option<(Instant, Stamp)>,
     /// True while the path names nothing.
     absent: bool,
@@ -72,6 +69,8 @@ pub(super) struct Tail {
     denied: bool,
     /// When everything had last been read to its end.
     at_end: Stamp,
+    /// When what is open was last compared with what the path names.
+    followed: Stamp,
     /// Before it, no line was there that is not read yet: begin of the last complete look, or later
     /// where a notification was waited for.
     since: Stamp,
@@ -105,6 +104,7 @@ impl Tail {
             failing: false,
             denied: false,
             at_end,
+            followed: at_end,
             since,
             attentive: false,
             first: true,
@@ -121,7 +121,7 @@ impl Tail {
     }
 
     fn begin(&mut self) {
-        self.known = family(&self.path).into_iter().map(|f| f.id).collect();
+        self.known = family(&self.path).iter().map(Member::birth).collect();
         match self.open_present(Start::End) {
             Ok(open) => self.adopt(open),
             Err(error) => self.unreadable(&error),
@@ -154,7 +154,7 @@ impl Tail {
             if file.modified >= since && !read && !position.files.is_empty() {
                 self.read_whole(file);
             }
-            self.known.insert(file.id);
+            self.known.insert(file.birth());
         }
         let here = FileId::at(&self.path);
         let at = self.retired.iter().position(|r| Some(r.open.id) == here);
@@ -165,20 +165,24 @@ impl Tail {
                 Err(error) => self.unreadable(&error),
             },
         }
-        self.unbroken = whole && looked.is_some();
-        if let (false, Some(from)) = (whole, looked) {
-            let reason = "the file was cut, or rotated away for good, while nobody watched";
+        let reason = match whole {
+            false => Some("the file was cut, or rotated away for good, while nobody watched"),
+            true if at.is_none() && !position.files.is_empty() => untraced(&self.path, false),
+            true => None,
+        };
+        self.unbroken = reason.is_none() && looked.is_some();
+        if let (Some(reason), Some(from)) = (reason, looked) {
             self.intake.lost(from, self.at_end, reason, true);
         }
     }
 
     fn adopt(&mut self, open: Open) {
-        self.known.insert(open.id);
+        self.known.insert((open.id, open.born_wall_ns()));
         self.current = Some(open);
     }
 
     fn retire(&mut self, open: Open) {
-        self.known.insert(open.id);
+        self.known.insert((open.id, open.born_wall_ns()));
         self.retired.push(Retired { open, quiet_since: Instant::now(), last: Read::Amid });
     }
 
@@ -267,6 +271,7 @@ impl Tail {
             ended = false;
         }
         let to = self.intake.now();
+        self.followed = to;
         self.attentive = ended && self.missing.is_none();
         if self.attentive {
             self.since = later(self.since, from);
@@ -405,18 +410,27 @@ impl Tail {
             }
         };
         if let Some(old) = self.current.take() {
+            self.tell_untraced(&old);
             self.retire(old);
         }
         let mut missed = family(&self.path);
-        missed.retain(|f| !self.known.contains(&f.id) && f.id != open.id);
+        missed.retain(|f| f.id != open.id && self.known.insert(f.birth()));
         for file in missed {
             self.read_whole(&file);
-            self.known.insert(file.id);
         }
         self.adopt(open);
         self.wake.follow(&self.path);
         self.found();
         true
+    }
+
+    /// Nobody looked for a while, and files that the path named in between would have left no trace.
+    fn tell_untraced(&mut self, old: &Open) {
+        let now = self.intake.now();
+        let stalled = now.since(&self.followed).ns > ns(STALL);
+        if let (true, Some(reason)) = (stalled, untraced(&self.path, old.is_deleted())) {
+            self.intake.lost(self.at_end, now, reason, true);
+        }
     }
 
     /// The present file was cut where it stands.
@@ -426,9 +440,9 @@ impl Tail {
         // The copy that was made before the cut holds what we had not read yet.
         let place = open.place();
         let mut copies = family(&self.path);
-        copies.retain(|f| !self.known.contains(&f.id) && !self.is_own(f.id));
+        copies.retain(|f| !self.known.contains(&f.birth()) && !self.is_own(f.id));
         for copy in copies {
-            self.known.insert(copy.id);
+            self.known.insert(copy.birth());
             let moved = Place { id: copy.id, ..place.clone() };
             if let Some(rest) = reopen(&copy.path, &moved) {
                 self.retire(rest);
@@ -475,10 +489,6 @@ impl Tail {
             self.wake.renew(&self.path);
         }
     }
-}
-
-fn own_file() -> io::Error {
-    io::Error::other(OWN_FILE)
 }
 
 /// Opens the file at a place, if it is the file that was read up to there.

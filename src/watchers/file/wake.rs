@@ -17,6 +17,8 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 /// How long to wait at most: the poll beneath, and how soon a stop is noticed.
 pub(super) const POLL: Duration = Duration::from_millis(250);
+/// How long nobody looked before a file may have been replaced more than once meanwhile.
+pub(super) const STALL: Duration = POLL.saturating_mul(4);
 
 /// What `statfs` calls file systems whose contents change without an event here: NFS, SMB and CIFS, 9P,
 /// FUSE, Ceph, AFS (two drivers), Coda, Lustre, GFS2, OCFS2, GPFS, OrangeFS, folders of a VirtualBox host.

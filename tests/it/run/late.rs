@@ -136,3 +136,36 @@ fn alerts_that_were_posted_to_a_stopped_process_are_not_late_and_the_span_is_tol
     };
     assert!(site.rows().iter().any(stopped), "a sender may have given up meanwhile");
 }
+
+#[test]
+fn a_file_that_came_and_went_while_the_process_was_stopped_is_told_and_nothing_is_missed() {
+    let site = site(None);
+    let (mut child, _) = all_sent(&site);
+    stop(&child);
+    for _ in 0..2 {
+        std::fs::remove_file(site.path("alerts.json")).unwrap();
+        alert_all_anew(&site);
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    std::fs::remove_file(site.path("alerts.json")).unwrap();
+    std::fs::write(site.path("alerts.json"), "{\"rule\": {\"id\": \"1\"}}\n").unwrap();
+    signal(&child, "-CONT");
+    child.wait().unwrap();
+    assert_eq!(sightings(&site), 0, "nobody could read them");
+    let told = |row: &Row| match row {
+        Row::Blind(blind) => blind.ours && !blind.recovered && blind.reason.contains("deleted"),
+        _ => false,
+    };
+    assert!(site.rows().iter().any(told));
+    let mut fold = Fold::new(None);
+    site.rows().iter().for_each(|row| fold.apply(row));
+    for canary in &fold.assess(None).unwrap().routes[0].canaries {
+        assert_eq!(canary.verdicts[0].outcome, Outcome::Indeterminate, "{:?}", canary.verdicts);
+    }
+}
+
+/// Writes the alerts into a file that is made for them.
+fn alert_all_anew(site: &Site) {
+    std::fs::write(site.path("alerts.json"), "").unwrap();
+    alert_all(site);
+}

@@ -307,6 +307,60 @@ fn a_restart_finds_what_it_read_by_its_bytes_and_the_rest_by_its_name() {
 }
 
 #[test]
+fn what_a_link_led_to_while_nobody_watched_is_found_by_the_links_name_or_told() {
+    let lead = |bench: &Bench, name: &str| {
+        let at = |name: &str| bench.folder.path().join(name);
+        append(&at(name), "{}");
+        symlink(at(name), at("swap")).unwrap();
+        fs::rename(at("swap"), at("alerts.json")).unwrap();
+        at(name)
+    };
+    let generations = |name: fn(u32) -> String| {
+        let bench = Bench::new(3);
+        let path = bench.folder.path().join("alerts.json");
+        let first = lead(&bench, &name(1));
+        let running = bench.start(&file_settings(&path));
+        append(&first, &bench.alert(0));
+        all_sighted(&bench, 1);
+        running.stop();
+        append(&lead(&bench, &name(2)), &bench.alert(1));
+        append(&lead(&bench, &name(3)), &bench.alert(2));
+        let running = bench.start(&file_settings(&path));
+        until("the last is sighted", || bench.sighted().contains(&2));
+        std::thread::sleep(Duration::from_millis(300));
+        running.stop();
+        (sorted(bench.sighted()), losses(&bench))
+    };
+    assert_eq!(generations(|n| format!("alerts.2026112{n}.json")), (numbers(3), 0));
+    let (sighted, told) = generations(|n| format!("number-{n}-of-the-alerts.json"));
+    assert_eq!((sighted, told), (vec![0, 2], 1), "nobody can know the second, and it is said");
+}
+
+/// A file system gives the number of a deleted file again at once.
+#[test]
+fn a_rotated_file_is_read_although_one_of_its_number_was_known() {
+    let bench = Bench::new(60);
+    let at = |name: &str| bench.folder.path().join(name);
+    let path = at("alerts.json");
+    append(&path, "{}");
+    let running = bench.start(&file_settings(&path));
+    for serial in 0..60 {
+        let _ = fs::remove_file(at("alerts.json.2"));
+        // Two rotations before anybody looks; the first new file often has the number of the deleted one.
+        let new = at("new");
+        append(&new, &bench.alert(serial));
+        let _ = fs::rename(at("alerts.json.1"), at("alerts.json.2"));
+        fs::rename(&path, at("alerts.json.1")).unwrap();
+        fs::rename(at("alerts.json.1"), at("alerts.json.2")).unwrap();
+        fs::rename(&new, at("alerts.json.1")).unwrap();
+        append(&path, "{}");
+        all_sighted(&bench, serial + 1);
+    }
+    running.stop();
+    assert_eq!((sorted(bench.sighted()), losses(&bench)), (numbers(60), 0));
+}
+
+#[test]
 fn rotated_files_that_were_not_read_to_their_ends_are_kept_however_many_there_are() {
     let bench = Bench::new(2);
     let at = |name: &str| bench.folder.path().join(name);

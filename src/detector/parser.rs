@@ -349,7 +349,11 @@ mod tests {
             let golden = entry.golden.as_deref().expect("every recipe has a golden file");
             for line in golden.lines().filter(|line| !line.is_empty()) {
                 let fields = read(&set, line, &[]);
-                assert!(fields.parser.is_some(), "{}: no parser knows {line}", recipe.id);
+                assert!(
+                    fields.parser.is_some(),
+                    "{}: no parser knows {line}; write it into parsers.toml",
+                    recipe.id
+                );
                 let hints = ParseHints { received_ns: READ_NS, time_zone: "UTC" };
                 let declared = parse(recipe, line, hints).expect("the recipe reads its own event");
                 for field in recipe.expected_fields() {

@@ -53,7 +53,12 @@ fn the_embedded_recipes_pass_lint_and_set_off_their_rules() {
     assert_eq!(lint.status.code(), Some(0), "{}", stdout(&lint));
     let rehearsed = dwell(&["rehearse"]);
     assert_eq!(rehearsed.status.code(), Some(0), "{}", stdout(&rehearsed));
-    assert!(stdout(&rehearsed).ends_with("18 of 18 rules exercised\n"), "{}", stdout(&rehearsed));
+    // Whatever their number: a new recipe is data, and changes no test.
+    let said = stdout(&rehearsed);
+    let counted =
+        said.trim_end().rsplit('\n').next().and_then(|l| l.strip_suffix(" rules exercised"));
+    let (fired, all) = counted.and_then(|l| l.split_once(" of ")).expect("a count in the end");
+    assert!(fired == all && all.parse::<u32>().unwrap() >= 18, "{said}");
 }
 
 #[test]

@@ -110,3 +110,17 @@ fn child(test: &str, variables: &[(&str, &str)]) -> std::process::Command {
     command.envs(variables.iter().copied());
     command
 }
+
+/// A transport without a row signs nothing.
+#[test]
+fn every_transport_has_a_row() {
+    let suite = concat!(include_str!("rows.rs"), include_str!("kafka.rs"));
+    let schema = schemars::schema_for!(InjectorSettings).to_value();
+    let kinds = schema["oneOf"].as_array().unwrap();
+    assert!(kinds.len() >= 5, "{schema}");
+    for kind in kinds {
+        let name = kind["properties"]["type"]["const"].as_str().unwrap();
+        let row = format!("type = \\\"{name}\\\"");
+        assert!(suite.contains(&row), "`{name}` has no row in injectors/tests/contract");
+    }
+}

@@ -448,3 +448,23 @@ fn kafka_misses_no_first_record_and_makes_an_outage_good() {
     }
     assert_eq!(bench.strays(StrayClass::Duplicate), 0);
 }
+
+/// A kind of watcher that nobody disturbs signs nothing.
+#[test]
+fn every_kind_of_watcher_is_tested_here() {
+    let here = concat!(
+        include_str!("mod.rs"),
+        include_str!("files.rs"),
+        include_str!("hooks.rs"),
+        include_str!("kafka.rs"),
+        include_str!("polls.rs")
+    );
+    let schema = schemars::schema_for!(dwell::watchers::WatcherSettings).to_value();
+    let kinds = schema["oneOf"].as_array().unwrap();
+    assert!(kinds.len() >= 4, "{schema}");
+    for kind in kinds {
+        let name = kind["properties"]["type"]["const"].as_str().unwrap();
+        let used = here.contains(&format!("type='{name}'"));
+        assert!(used, "nothing in tests/it/watchers has a watcher `{name}`");
+    }
+}

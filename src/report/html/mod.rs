@@ -17,7 +17,7 @@ use super::total::{self, OUTCOMES};
 use super::words::{duration, hours, percent, stray_note};
 use units::{Names, together};
 
-pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
+pub(super) const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;color:#1a1f24;background:#fff;max-width:68rem;margin:2rem auto;padding:0 1.5rem}h1{font-size:1.6rem;margin:0}h2{font-size:1.2rem;margin:2.2rem 0 .6rem;border-bottom:2px solid #dfe4e8;padding-bottom:.2rem}h3{font-size:1rem;margin:1.4rem 0 .3rem}.verdict{font-size:1.25rem;background:#f2f6f9;border-left:6px solid #2b6c99;padding:1rem 1.2rem;margin:1.2rem 0}.verdict p{margin:.3rem 0}.verdict.met{border-color:#1d6b37}.verdict.missed{border-color:#a3271c}.verdict.undecided{border-color:#b98900}.verdict.met,.verdict.missed,.verdict.undecided{color:inherit;font-weight:400}.verdict p:first-child{font-weight:600}table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{text-align:left;padding:.35rem .6rem;border-bottom:1px solid #e3e8ec;vertical-align:top}td:first-child{min-width:8rem}@media screen and (max-width:40rem){td.words{min-width:14rem}}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}.met{color:#1d6b37;font-weight:600}.missed{color:#a3271c;font-weight:600}.undecided{color:#7a5a00;font-weight:600}.small{font-size:.85rem;color:#4a545d}.scroll{overflow-x:auto}svg{max-width:100%;height:auto}svg.bar{width:220px;height:12px}code{font-size:.85em;overflow-wrap:anywhere}dt{font-weight:600}dd{margin:0 0 .5rem 0}@media print{body{margin:0;max-width:none}h2{break-after:avoid}tr,svg{break-inside:avoid}}";
 
 /// Renders the page.
 pub(super) fn render(model: &ReportModel) -> String {
@@ -79,27 +79,27 @@ fn worst(model: &ReportModel) -> &'static str {
 
 fn routes(page: &mut String, model: &ReportModel, names: &Names) {
     page.push_str(
-        "<h2>Routes</h2><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Objective</th>\
-         <th>Result</th><th>What became of the canaries</th><th>Median time (95 % interval)</th>\
-         <th>In time (95 % interval)</th></tr></thead><tbody>\n",
+        "<h2>Routes</h2><div class=\"scroll\"><table><thead><tr><th>Route</th><th>Result</th>\
+         <th>Median time (95 % interval)</th><th>In time (95 % interval)</th><th>Objective</th>\
+         <th>What became of the canaries</th></tr></thead><tbody>\n",
     );
     for route in &model.routes {
         for e in &route.expectations {
             let supplier = if route.supplier { " (supplier)" } else { "" };
             let _ = writeln!(
                 page,
-                "<tr><td>{}<br/><span class=\"small\">{}<br/>{}{supplier}</span></td><td>{}: {}</td>\
-                 <td class=\"{}\">{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+                "<tr><td>{} / {}<br/><span class=\"small\">{}<br/>{}{supplier}</span></td>\
+                 <td class=\"{}\">{}</td><td>{}</td><td>{}</td><td class=\"words\">{}</td><td>{}</td></tr>",
                 safe(&route.name),
+                safe(&e.name),
                 safe(&route.recipe),
                 safe(&route.owner),
-                safe(&e.name),
-                names.safe(&e.objective_words),
                 e.objective,
                 e.objective,
-                outcomes(route, e),
                 median(&e.ttd),
                 in_time(&e.share),
+                names.safe(&e.objective_words),
+                outcomes(route, e),
             );
         }
     }

@@ -365,3 +365,13 @@ fn a_csv_whose_reader_has_gone_says_that_it_has() {
     let error = (0..1_000).find_map(|_| table.row(row).err()).expect("more than a buffer");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }
+
+/// A phone shows the first columns of a wide table: whether it was met, and how fast.
+#[test]
+fn what_a_phone_shows_of_a_route_is_its_result_and_its_times() {
+    let page = render(&model(&every_outcome(), "quickstart"), Format::Html, 80);
+    let head = page.split("<h2>Routes</h2>").nth(1).unwrap().split("</thead>").next().unwrap();
+    let at = |name: &str| head.find(name).unwrap_or_else(|| panic!("{head}"));
+    let places = ["Route", "Result", "Median time", "In time", "Objective"].map(at);
+    assert!(places.is_sorted(), "{head}");
+}

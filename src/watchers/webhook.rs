@@ -11,7 +11,7 @@
 //!   the process was stopped or the machine slept.
 //! - A body over the limit is refused 413, and may have been the alert. Where who sends is known without it
 //!   (a bearer token, a secret path), nobody listens from then on until the next body that is taken; the
-//!   span says how many were refused.
+//!   span says how many were refused. So it is with a compressed body (415), of whoever proves anything.
 //! - When a sender first tried is not known. What arrives was sent just now only if we have been listening
 //!   ever since its canary was submitted; the outcomes see to that, by the blind spans. What was waiting
 //!   for a process that did not run carries the beginning of that as its lower bound.
@@ -55,6 +55,42 @@ pub(super) struct WebhookWatcher {
     pub dialect: Arc<Dialect>,
 }
 
+/// Bodies that a known sender was refused since the last one that was taken.
+#[derive(Default)]
+struct Refused {
+    /// Over the limit.
+    large: AtomicU64,
+    packed: AtomicU64,
+}
+
+impl Refused {
+    fn any(&self) -> bool {
+        [&self.large, &self.packed].iter().any(|count| count.load(Ordering::Relaxed) > 0)
+    }
+
+    /// Forgets them: true if there were any.
+    fn clear(&self) -> bool {
+        let had = self.any();
+        self.large.store(0, Ordering::Relaxed);
+        self.packed.store(0, Ordering::Relaxed);
+        had
+    }
+
+    fn words(&self) -> String {
+        let counted = |count: &AtomicU64, before: &str, after: &str| {
+            let count = count.load(Ordering::Relaxed);
+            let bodies = if count == 1 { "body" } else { "bodies" };
+            (count > 0).then(|| format!("{count} {before}{bodies} {after}"))
+        };
+        let limit = MAX_BODY >> 20;
+        let large =
+            format!("over {limit} MiB refused with 413; have the sender group fewer alerts");
+        let packed = "refused with 415; have the sender send them as they are";
+        let all = [counted(&self.large, "", &large), counted(&self.packed, "compressed ", packed)];
+        all.into_iter().flatten().collect::<Vec<_>>().join("; ")
+    }
+}
+
 /// What requests share.
 struct Hook {
     path: String,
@@ -64,8 +100,7 @@ struct Hook {
     pulse: Arc<Pulse>,
     intake: Mutex<Option<Intake>>,
     failure: Mutex<Option<LedgerError>>,
-    /// Bodies over the limit that a known sender was refused since the last one that was taken.
-    refused: AtomicU64,
+    refused: Refused,
     position: Value,
 }
 
@@ -113,7 +148,7 @@ impl WebhookWatcher {
             pulse,
             intake: Mutex::new(Some(intake)),
             failure: Mutex::new(None),
-            refused: AtomicU64::new(0),
+            refused: Refused::default(),
             position,
         });
         let accepting = hook.clone();
@@ -158,7 +193,7 @@ impl Hook {
             match trouble {
                 Some(reason) => intake.blind(now, format!("cannot accept: {reason}"), true),
                 // What was refused is not heard because more could be said.
-                None if self.refused.load(Ordering::Relaxed) == 0 => intake.see(now, false),
+                None if !self.refused.any() => intake.see(now, false),
                 None => {}
             }
         }
@@ -169,16 +204,16 @@ impl Hook {
         let now_s = observed.wall_ns.div_euclid(1_000_000_000);
         let known = self.verifier.before_body() && self.verifier.accepts(rest, headers, &[], now_s);
         if let (true, Some(intake)) = (known, self.lock().as_mut()) {
-            let count = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-            let bodies = if count == 1 { "body" } else { "bodies" };
-            let limit = MAX_BODY >> 20;
-            let reason = format!(
-                "{count} {bodies} over {limit} MiB refused with 413; have the sender group fewer alerts"
-            );
-            intake.blind(observed, reason.clone(), true);
-            intake.retell(reason);
+            self.refused.large.fetch_add(1, Ordering::Relaxed);
+            self.tell_refused(intake, observed);
         }
         StatusCode::PAYLOAD_TOO_LARGE
+    }
+
+    fn tell_refused(&self, intake: &mut Intake, observed: Stamp) {
+        let reason = self.refused.words();
+        intake.blind(observed, reason.clone(), true);
+        intake.retell(reason);
     }
 
     /// Records looks until told to stop.
@@ -236,7 +271,7 @@ impl Hook {
     /// Takes a body whose sender is known: what to answer once it is committed.
     fn take(
         &self,
-        body: &[u8],
+        (body, packed): (&[u8], bool),
         (observed, since): (Stamp, Stamp),
     ) -> (StatusCode, Option<crate::ledger::Ticket>) {
         let mut guard = self.lock();
@@ -244,14 +279,18 @@ impl Hook {
         // Whoever is answered by us is listened to.
         intake.note_look(intake.looked().map_or(observed, |looked| later(looked, observed)));
         let sighted = intake.message(body, observed, not_before(&observed, since));
-        // The sender's mistake, and nothing of ours in it.
-        let status = if sighted == 0 && intake.dialect.parts(body).is_err() {
-            StatusCode::BAD_REQUEST
-        } else {
-            StatusCode::NO_CONTENT
+        let status = match sighted {
+            0 if packed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            // The sender's mistake, and nothing of ours in it.
+            0 if intake.dialect.parts(body).is_err() => StatusCode::BAD_REQUEST,
+            _ => StatusCode::NO_CONTENT,
         };
-        if status == StatusCode::NO_CONTENT && self.refused.swap(0, Ordering::Relaxed) > 0 {
+        if status == StatusCode::NO_CONTENT && self.refused.clear() {
             intake.see(observed, false);
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE && self.verifier.knows() {
+            self.refused.packed.fetch_add(1, Ordering::Relaxed);
+            self.tell_refused(intake, observed);
         }
         let ticket = intake.pending().then(|| intake.hand_over(&self.position));
         (status, ticket)
@@ -293,7 +332,8 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
     }
     let taker = hook.clone();
     // Parsing a large body and a full queue both take time that other connections should not pay.
-    let taken = tokio::task::spawn_blocking(move || taker.take(&body, arrived)).await;
+    let packed = is_packed(&parts.headers, &body);
+    let taken = tokio::task::spawn_blocking(move || taker.take((&body, packed), arrived)).await;
     match taken {
         Ok((status, None)) => status,
         Ok((status, Some(ticket))) => match ticket.done().await {
@@ -310,6 +350,13 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
 fn declared(headers: &HeaderMap) -> u64 {
     let value = headers.get("content-length").and_then(|v| v.to_str().ok());
     value.and_then(|v| v.parse().ok()).unwrap_or(0)
+}
+
+/// A body that says so and is no text: what it holds cannot be read.
+fn is_packed(headers: &HeaderMap, body: &[u8]) -> bool {
+    let told =
+        |value: &axum::http::HeaderValue| !value.as_bytes().eq_ignore_ascii_case(b"identity");
+    headers.get_all("content-encoding").iter().any(told) && std::str::from_utf8(body).is_err()
 }
 
 /// A body over the limit, not a sender that went away.

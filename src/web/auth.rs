@@ -75,6 +75,11 @@ impl Verifier {
         matches!(self.scheme, Scheme::Path(_) | Scheme::Bearer(_))
     }
 
+    /// True where whoever is accepted knows a secret.
+    pub fn knows(&self) -> bool {
+        !matches!(self.scheme, Scheme::Open)
+    }
+
     /// True when the request is from somebody who knows a secret. `rest` is what follows the
     /// configured path, `now_s` the present second.
     pub fn accepts(&self, rest: &str, headers: &HeaderMap, body: &[u8], now_s: i64) -> bool {

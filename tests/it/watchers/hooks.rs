@@ -221,6 +221,34 @@ fn tls_is_served_and_nothing_else_on_its_port() {
     assert!(refused.to_string().contains("tls"), "{refused}");
 }
 
+/// Nobody can read it, and the sender drops what is refused: silence proves nothing until the next one.
+#[test]
+fn a_compressed_body_of_a_known_sender_is_refused_and_told() {
+    let bench = Bench::new(2);
+    let port = free_port();
+    let running = bench.start(&hook(&bench, port, "bearer", ""));
+    let packed = |headers: &str| {
+        let head = format!("POST /hook HTTP/1.1\r\nhost: h\r\n{headers}content-encoding: gzip\r\n");
+        let body = b"\x1f\x8b\x08\0\0\0\0\0\0\xff\xab\xae\x05\0\x43\xbf\xa6\xa3\x02\0\0\0";
+        let head = format!("{head}content-length: {}\r\n\r\n", body.len());
+        exchange(port, &[head.as_bytes(), body].concat())
+    };
+    assert_eq!(packed(""), 401);
+    assert_eq!(post(port, "/hook", GOOD, &bench.alert(0)), 204);
+    assert!(bench.blinds().is_empty(), "a stranger blinded us");
+    assert_eq!((packed(GOOD), packed(GOOD)), (415, 415));
+    until("the span is told", || bench.blinds().len() == 1);
+    // One that only says so is read.
+    let says = format!("{GOOD}content-encoding: gzip\r\n");
+    assert_eq!(post(port, "/hook", &says, &bench.alert(1)), 204);
+    running.stop();
+    let blinds = bench.blinds();
+    let closed = &blinds[blinds.len() - 1];
+    assert!(closed.to.is_some() && !closed.recovered && closed.ours, "{blinds:?}");
+    assert!(closed.reason.starts_with("2 compressed bodies refused with 415"), "{}", closed.reason);
+    assert_eq!(bench.sighted(), [0, 1]);
+}
+
 /// What was refused for its size may have been the alert: silence proves nothing until the sender is heard
 /// again. Whoever is not known can blind nobody.
 #[test]

@@ -49,6 +49,14 @@ pub struct Session {
     ledger: Option<Ledger>,
 }
 
+/// Who writes beyond the largest file that he may make (`ulimit -f`) is killed by a signal, unless it is caught:
+/// then the write fails, and is told like a full disk. Once caught, a signal stays so.
+fn survive_a_full_file(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let _guard = runtime.enter();
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 impl Session {
     /// Loads and reads everything, but takes no lock and writes nothing: enough for a dry run.
     pub fn prepare(config: Config) -> Result<Session, Failure> {
@@ -62,6 +70,8 @@ impl Session {
             .enable_all()
             .build()
             .map_err(|e| Failure::Environment(format!("cannot start the runtime: {e}")))?;
+        survive_a_full_file(&runtime)
+            .map_err(|e| Failure::Environment(format!("cannot catch signals: {e}")))?;
         let fold = read_ledger(&config)?;
         Ok(Session {
             config,

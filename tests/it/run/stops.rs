@@ -169,3 +169,18 @@ fn the_second_signal_waits_for_no_target() {
     assert_eq!(outcomes.values().sum::<u64>(), 1, "{outcomes:?}");
     assert!(model["routes"][0]["withdrawn"]["signal"].as_u64().unwrap() >= 15, "{model:#}");
 }
+
+/// A limit on the size of files (`ulimit -f`, a service's `LimitFSIZE`) kills by a signal who does not mind it.
+#[test]
+fn a_ledger_that_may_not_grow_stops_the_run_with_words() {
+    let stop_at = |kibibytes: u64| {
+        let site = Site::new(&Setup { count: 60, window: "1s", ..Setup::default() });
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--fsize={}", kibibytes << 10)).arg(env!("CARGO_BIN_EXE_dwell"));
+        let ended = limited.arg("run").current_dir(site.folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert_eq!(ended.status.code(), Some(3), "{kibibytes} KiB, {}: {said}", ended.status);
+        assert!(said.contains("error: ") && said.contains("ledger"), "{said}");
+    };
+    [16, 80, 120, 160, 200].into_iter().for_each(stop_at);
+}

@@ -100,6 +100,9 @@ pub(super) fn check(path: &Path, f: &mut Findings<'_>, now_ns: Option<i64>) -> O
         Some(path) => folder.join(path),
         None => default_ledger(f)?,
     };
+    if now_ns.is_some() {
+        paths::ledger(f, &ledger);
+    }
     let campaign = campaign?;
     let (resolved, digest) =
         resolved::resolve(&campaign, authorisation.as_ref(), &known, &routes, &f.source.table);

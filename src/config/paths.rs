@@ -1,8 +1,10 @@
 //! Relative paths of injectors and watchers, relative to the configuration's folder.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, accessat, major, minor};
+use rustix::io::Errno;
 use toml::Value;
 
 use super::problem::Findings;
@@ -38,7 +40,14 @@ pub(super) fn anchor(value: &Value, folder: &Path) -> Value {
 /// Notes a log that can take no line: a folder, or a device that keeps nothing.
 pub(super) fn written_file(findings: &mut Findings<'_>, field: &str, path: &Path) {
     let help = "name the file that the collector reads";
-    let Ok(stat) = rustix::fs::stat(path) else { return };
+    let stat = match rustix::fs::stat(path) {
+        Ok(stat) => stat,
+        // No file will ever bear this name.
+        Err(error @ (Errno::NOTDIR | Errno::NAMETOOLONG | Errno::LOOP)) => {
+            return findings.at(field, format!("{}: {error}", path.display()), help);
+        }
+        Err(_) => return,
+    };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => {
             findings.at(field, format!("{} is a folder", path.display()), help);
@@ -56,9 +65,39 @@ pub(super) fn written_file(findings: &mut Findings<'_>, field: &str, path: &Path
     }
 }
 
-/// Notes a folder into which nobody could put the kill switch, or where it would not be seen.
+/// Notes a place where no ledger can be.
+pub(super) fn ledger(findings: &mut Findings<'_>, path: &Path) {
+    let help = "name a file; it and its folder are made";
+    let problem = match path.metadata() {
+        Ok(meta) => crate::watchers::irregular(&meta).map(|kind| format!("is a {kind}")),
+        Err(_) if path.as_os_str().is_empty() => Some("it is empty".to_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) => Some(format!("cannot be looked at: {error}")),
+    };
+    if let Some(problem) = problem {
+        let problem = format!("{} {problem}", path.display());
+        findings.at("ledger.path", problem.trim_start().to_owned(), help);
+    }
+}
+
+/// Notes a place that no kill switch can have: a folder into which nobody could put it, or where it would not
+/// be seen, and what `dwell stop` could neither make nor take back.
 pub(super) fn kill_switch(findings: &mut Findings<'_>, path: &Path) {
     const FIELD: &str = "campaign.kill_switch";
+    let problem = match path.symlink_metadata() {
+        Ok(meta) if meta.is_symlink() => None,
+        Ok(meta) => crate::watchers::irregular(&meta).map(|kind| format!("is a {kind}")),
+        Err(_) if path.as_os_str().is_empty() => Some("it is empty".to_owned()),
+        Err(error) if error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error()) => {
+            Some(format!("cannot be made: {error}"))
+        }
+        Err(_) => None,
+    };
+    if let Some(problem) = problem {
+        let problem = format!("{} {problem}", path.display());
+        let help = "name a file that is not there: `dwell stop` makes it, `dwell stop --resume` removes it";
+        return findings.at(FIELD, problem.trim_start().to_owned(), help);
+    }
     let folder = crate::schedule::kill::folder(path);
     let shown = folder.display();
     match folder.metadata() {

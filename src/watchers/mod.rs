@@ -46,8 +46,9 @@ pub use pulse::Pulse;
 pub use settings::{Period, SettingsError, TlsFiles, WatcherSettings, WebhookAuth};
 
 /// How coarse the times of watchers are that are told or that tail, while they are at the end of their
-/// source. The largest delays of webhooks and files in `docs/accuracy.md` are 4.3 ms; a stall of up to four
-/// milliseconds is not noticed ([`Pulse`]). What exceeds it is told by a lower bound of its own.
+/// source. The largest delays of webhooks and files on a quiet machine are 4.3 ms (`docs/accuracy.md`, which also
+/// says what a busy one does); a stall of up to four milliseconds is not noticed ([`Pulse`]). A longer one of the
+/// process is told by a lower bound of its own.
 pub const RESOLUTION: Duration = Duration::from_millis(5);
 
 /// How long after it was due a look may still come, before its watcher is taken to be blind.

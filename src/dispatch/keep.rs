@@ -61,7 +61,9 @@ pub fn keep_watching(
             observer.outstanding(&left);
             last_status = Some(Instant::now());
         }
-        if left.is_empty() || orders.stop.is_ordered() || orders.leave.is_ordered() {
+        // The horizon may pass before the look that decides.
+        let over = left.is_empty() && !fold.is_pending_at(now);
+        if over || orders.stop.is_ordered() || orders.leave.is_ordered() {
             break;
         }
         // Asking is O(canaries): however many rows arrive, it takes a tenth of the time.

@@ -10,7 +10,7 @@ use super::canary::{Canary, Handed, HandedResult, Seen};
 use super::coverage::{BlindSpan, Coverage};
 use super::lean::{Canaries, Few, Name, Names};
 use super::views::{self, Places};
-use super::{Assessment, AxisNs, CanaryView, FixedClaim, RouteView, decide, replays};
+use super::{Assessment, AxisNs, CanaryView, FixedClaim, Outcome, RouteView, decide, replays};
 use crate::ledger::{
     Axis, ClaimRow, ClockStep, Control, EventResult, Grade, Intent, Opened, ReceiptRow, RoutePlan,
     Row, RunStarted, SightingRow, Standing, StrayClass, Withdrawn,
@@ -350,11 +350,7 @@ impl Fold {
     /// [`Assessment::outstanding`] says, without holding a view of every canary.
     pub fn outstanding_at(&self, now: AxisNs) -> Vec<(String, String, u64, AxisNs)> {
         let mut found: BTreeMap<(&str, &str), (u64, AxisNs)> = BTreeMap::new();
-        let by_number: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
-        for canary in self.canaries.values().filter(|c| self.had_left(c, now)) {
-            let Some(run) = by_number.get(&canary.run) else { continue };
-            let Some(plan) = run.routes.get(canary.route as usize) else { continue };
-            let view = self.view(canary, run, plan, now);
+        for (run, plan, view) in self.views_at(now) {
             if let Some(until) = view.open_until(&plan.expectations, now) {
                 let key = (run.campaign.as_str(), plan.name.as_str());
                 let entry = found.entry(key).or_insert((0, until));
@@ -367,6 +363,23 @@ impl Fold {
                 (campaign.to_owned(), route.to_owned(), n, until)
             })
             .collect()
+    }
+
+    /// True while a verdict waits for the look that decides, of any campaign.
+    pub fn is_pending_at(&self, now: AxisNs) -> bool {
+        let pending =
+            |view: &CanaryView| view.verdicts.iter().any(|v| v.outcome == Outcome::Pending);
+        self.views_at(now).any(|(_, _, view)| pending(&view))
+    }
+
+    /// What had left before `now`, of all campaigns.
+    fn views_at(&self, now: AxisNs) -> impl Iterator<Item = (&RunStarted, &RoutePlan, CanaryView)> {
+        let by_number: HashMap<u32, &RunStarted> = self.runs.iter().map(|r| (r.run, r)).collect();
+        self.canaries.values().filter(move |c| self.had_left(c, now)).filter_map(move |canary| {
+            let run = *by_number.get(&canary.run)?;
+            let plan = run.routes.get(canary.route as usize)?;
+            Some((run, plan, self.view(canary, run, plan, now)))
+        })
     }
 
     fn runs_of(&self, campaign: Option<&str>) -> Option<(String, Vec<RunStarted>)> {

@@ -147,6 +147,25 @@ fn the_first_look_of_a_poll_says_nothing_about_the_time_before() {
 }
 
 #[test]
+fn beyond_its_horizon_a_canary_may_wait_for_the_look_that_decides() {
+    let mut run = plan("poll", None);
+    run.routes[0].expectations[0].horizon_ns = 12 * S as u64;
+    let mut fold = Fold::new(None);
+    fold.apply(&Row::Run(Box::new(run)));
+    delivered().iter().for_each(|row| fold.apply(row));
+    let left = |fold: &Fold, seconds: f64| {
+        let now = fold.place(&at(seconds));
+        (fold.outstanding_at(now).len(), fold.is_pending_at(now))
+    };
+    fold.apply(&look(9.0, 9.1));
+    assert_eq!(left(&fold, 9.5), (1, true));
+    assert_eq!(left(&fold, 13.0), (0, true), "nothing may come any more, and nobody has looked");
+    assert_eq!(left(&fold, 60.0), (0, false), "no look follows: undecided");
+    fold.apply(&look(13.0, 13.1));
+    assert_eq!(left(&fold, 14.0), (0, false), "missed");
+}
+
+#[test]
 fn a_slow_poll_is_waited_for_until_its_next_look_has_had_its_time() {
     let slow = |patience_ns: Option<u64>| {
         let mut plan = plan("poll", None);

@@ -138,12 +138,20 @@ impl Coverage {
         self.last_complete_end
     }
 
-    /// The blind span that explains why `instant` is not covered.
-    pub fn why_uncovered(&self, instant: AxisNs) -> Option<&BlindSpan> {
-        self.blind
-            .iter()
-            .filter(|b| b.from <= instant.saturating_add(1) && b.to.is_none_or(|to| to >= instant))
-            .min_by_key(|b| b.recovered)
+    /// The blind span that explains why `instant` is not covered: one that holds it, or the next that was not
+    /// made good. Not every look has a row, so that the last one with a row may have ended up to `patience_ns`
+    /// before blindness began.
+    pub fn why_uncovered(&self, instant: AxisNs, patience_ns: i64) -> Option<&BlindSpan> {
+        let holds = |b: &&BlindSpan| {
+            b.from <= instant.saturating_add(1) && b.to.is_none_or(|to| to >= instant)
+        };
+        let held = self.blind.iter().filter(holds).min_by_key(|b| b.recovered);
+        held.or_else(|| {
+            let until = self.spans.iter().map(|(begin, _)| *begin).find(|begin| *begin > instant);
+            let until = until.unwrap_or(AxisNs::MAX).min(instant.saturating_add(patience_ns));
+            let follows = |b: &&BlindSpan| !b.recovered && b.from > instant && b.from <= until;
+            self.blind.iter().filter(follows).min_by_key(|b| b.from)
+        })
     }
 }
 
@@ -255,7 +263,7 @@ mod tests {
         assert_eq!(coverage.blind, [BlindSpan { to: Some(60 * S), ..open }]);
         // What lies before that look stays uncovered, and the span still says why.
         assert_eq!(coverage.first_uncovered(3 * S), 3 * S);
-        assert!(coverage.why_uncovered(3 * S).is_some_and(|span| !span.ours));
+        assert!(coverage.why_uncovered(3 * S, 0).is_some_and(|span| !span.ours));
         // An incomplete look proves nothing.
         coverage.blind(BlindSpan { from: 91 * S, ..coverage.blind[0].clone() });
         coverage.blind.last_mut().unwrap().to = None;

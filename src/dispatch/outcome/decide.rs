@@ -461,7 +461,8 @@ impl Ctx<'_> {
     }
 
     fn blind_reason(&self, name: &str, gap: AxisNs) -> Reason {
-        let span = self.case.fold.coverage.get(name).and_then(|c| c.why_uncovered(gap));
+        let patience = patience_ns(watcher(self.case.run, name));
+        let span = self.case.fold.coverage.get(name).and_then(|c| c.why_uncovered(gap, patience));
         let (ours, detail) = match span {
             Some(span) => (span.ours, span.reason.clone()),
             None => (true, Name::from("no look covers the time up to the deadline")),

@@ -289,6 +289,41 @@ fn blind_is_not_missed_and_catching_up_is_not_blind() {
     assert_eq!(verdict(rows, 13.0).1.outcome, Outcome::Missed);
 }
 
+/// Not every look has a row: the last one with a row may end some seconds before the target was gone.
+#[test]
+fn a_target_that_is_gone_is_not_our_blindness_though_the_last_looks_had_no_rows() {
+    let gone = |seconds: f64| {
+        Row::Blind(Blind {
+            watcher: "w".into(),
+            from: at(seconds),
+            to: None,
+            reason: "connection refused".into(),
+            ours: false,
+            recovered: false,
+        })
+    };
+    let why = |after: Vec<Row>| {
+        let mut rows = delivered();
+        rows.extend((0..=2).map(|s| look(f64::from(s), f64::from(s) + 0.5)));
+        rows.extend(after);
+        let told = verdict(rows, 60.0).1;
+        assert_eq!(told.outcome, Outcome::Indeterminate);
+        assert_eq!(told.censored_at_ns, Some(2_500_000_000), "followed until the last row");
+        match told.reason {
+            Some(Reason::Blind { ours, detail, .. }) => (ours, detail.to_string()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let nobody = "no look covers the time up to the deadline".to_owned();
+    assert_eq!(why(vec![gone(7.0)]), (false, "connection refused".to_owned()));
+    assert_eq!(why(vec![gone(40.0)]), (true, nobody.clone()), "long before, nobody looked");
+    let mut again = look(4.0, 4.1);
+    if let Row::Look(look) = &mut again {
+        look.unbroken = false;
+    }
+    assert_eq!(why(vec![again, gone(7.0)]), (true, nobody), "it was there after the gap");
+}
+
 #[test]
 fn a_deadline_without_a_later_look_waits_a_while_and_is_then_indeterminate() {
     let mut rows = delivered();

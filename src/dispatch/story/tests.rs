@@ -8,6 +8,7 @@ use dwell_injectors::receipt::Strength;
 use dwell_injectors::stamp::{BootId, ManualClock, Stamp};
 use dwell_injectors::token::Epoch;
 use proptest::prelude::*;
+use proptest::test_runner::FileFailurePersistence;
 
 use super::*;
 use crate::ledger::*;
@@ -224,8 +225,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
+/// Failures of old stand with the other data of the tests.
+fn config() -> ProptestConfig {
+    let seeds = FileFailurePersistence::Direct("tests/data/seeds/story.txt");
+    ProptestConfig { failure_persistence: Some(Box::new(seeds)), ..ProptestConfig::with_cases(48) }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(config())]
     #[test]
     fn one_canarys_rows_tell_what_all_rows_tell(steps in steps(), second in -10..140i64) {
         let folder = tempfile::tempdir().unwrap();

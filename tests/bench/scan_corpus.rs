@@ -39,7 +39,7 @@ fn keys(dir: &Path) -> Result<KeyRing, Box<dyn Error>> {
     let path = dir.join("dwell.key");
     if !path.exists() {
         std::fs::create_dir_all(dir)?;
-        std::fs::write(dir.join("dwell.toml"), include_str!("../configs/quickstart.toml"))?;
+        std::fs::write(dir.join("dwell.toml"), include_str!("../../configs/quickstart.toml"))?;
         let secret = "5d".repeat(32);
         std::fs::write(&path, format!("epoch 1 {secret}\n"))?;
         use std::os::unix::fs::PermissionsExt;

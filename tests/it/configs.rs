@@ -302,3 +302,22 @@ fn every_test_that_the_readme_names_exists() {
     }
     assert_eq!(promises, 10);
 }
+
+/// An example that is shown is an example that is understood; and what `compare` refuses it does not offer.
+#[test]
+fn every_example_of_the_help_is_understood() {
+    use clap::CommandFactory;
+    let mut seen = 0;
+    for verb in dwell::cli::Cli::command().get_subcommands_mut() {
+        let help = verb.render_long_help().to_string();
+        assert!(verb.get_name() != "compare" || !help.contains("hlog"), "{help}");
+        for line in help.lines().filter_map(|line| line.strip_prefix("  dwell ")) {
+            let line = line.split(" > ").next().unwrap().replace('\'', "");
+            let words = std::iter::once("dwell").chain(line.split_whitespace());
+            let found = dwell::cli::Cli::command().try_get_matches_from(words);
+            found.unwrap_or_else(|error| panic!("dwell {line}: {error}"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 25, "only {seen} examples");
+}

@@ -62,8 +62,8 @@ pub struct Args {
     /// rule that is configured or that the detections show, or than a poll period.
     #[arg(long, default_value = "5m")]
     pub block: Span,
-    /// Format: text, json, junit or html.
-    #[arg(long, value_enum, default_value = "text")]
+    /// Format: text, json, html, or junit without --trend.
+    #[arg(long, value_enum, default_value = "text", hide_possible_values = true)]
     pub format: Format,
     /// Write to this file instead of stdout.
     #[arg(short, long)]

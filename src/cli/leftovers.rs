@@ -19,7 +19,7 @@ use dwell_injectors::token::{Carrier, KeyRing, TokenId};
 use super::Global;
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::ledger::{EventResult, Reader, RoutePlan, Row, RunStarted};
+use crate::ledger::{EventResult, Lock, Reader, RoutePlan, Row, RunStarted};
 use crate::report::{csv_error, escape};
 
 /// Arguments of `dwell leftovers`.
@@ -29,7 +29,7 @@ pub struct Args {
     #[arg(long, conflicts_with = "remove")]
     csv: bool,
     /// Delete whole files that an injector made, by the ledger's record, and that hold nothing but its
-    /// events; say why each other one is kept. Ask for the list first.
+    /// events; say why each other one is kept. Ask for the list first. Refused while a run is at work.
     #[arg(long)]
     remove: bool,
 }
@@ -53,6 +53,8 @@ pub fn run(args: Args, global: &Global) -> Result<Exit, Failure> {
     let config = config::load_for_reading(&global.config)?;
     let reader = Reader::open_if_any(&config.ledger)?;
     if args.remove {
+        // A run at work goes on writing to its files, and the pipeline has yet to read what is in them.
+        let _held = reader.is_some().then(|| Lock::take(&config.ledger)).transpose()?;
         return remove::remove(&config.injectors, reader.as_ref(), global);
     }
     let keys = KeyRing::load(&config.key).map_err(|e| Failure::User(e.to_string()))?;

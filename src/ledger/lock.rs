@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use super::LedgerError;
 
-/// The lock; released when dropped.
+/// The lock; released when dropped. While it is held, no other process writes to the ledger.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub struct Lock {
     file: File,
 }
 

@@ -53,6 +53,7 @@ pub use axis::{Axis, AxisNs};
 pub use chain::Head;
 pub use error::LedgerError;
 pub use excerpt::Excerpt;
+pub use lock::Lock;
 pub use marks::was_recorded;
 pub use reader::{Reader, RowMeta};
 pub use row::*;

@@ -57,3 +57,18 @@ fn a_file_that_the_run_made_is_removed_unless_it_changed_hands() {
     assert!(remove(&site).starts_with("nothing qualifies"), "and no other");
     assert_eq!(site.dwell(&["ledger", "verify"]).status.code(), Some(0));
 }
+
+/// What lies in the file is still to be read by the pipeline, and more is to come.
+#[test]
+fn nothing_is_removed_while_a_run_is_at_work() {
+    let site = site(None);
+    let mut child = site.start(&["run"]);
+    wait_until("a canary", || site.path("auth.log").exists());
+    let refused = site.dwell(&["leftovers", "--remove"]);
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(3), "{error}");
+    assert!(error.contains(&format!("is being written by process {}", child.id())), "{error}");
+    assert!(site.path("auth.log").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

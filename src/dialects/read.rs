@@ -209,6 +209,33 @@ mod tests {
         assert_eq!(splunk.event_time_ns, Some(1_795_511_101_500_000_000));
     }
 
+    /// An `Alert` of CrowdSec's local API, as its HTTP notification sends it (within an array).
+    #[test]
+    fn crowdsec_names_the_scenario_and_both_times() {
+        let alert = r#"{"uuid":"9c3b","machine_id":"m1","scenario":"crowdsecurity/ssh-bf","scenario_version":"0.3",
+            "message":"Ip 203.0.113.7 performed 'crowdsecurity/ssh-bf' (6 events over 2s)","events_count":6,
+            "start_at":"2026-11-24T09:05:00.5Z","stop_at":"2026-11-24T09:05:02Z","created_at":"2026-11-24T09:05:03Z",
+            "source":{"scope":"Ip","value":"203.0.113.7"},"events":[]}"#;
+        let reading = read("crowdsec", alert);
+        assert_eq!(reading.native_id, "9c3b");
+        assert_eq!(reading.rule.as_deref(), Some("crowdsecurity/ssh-bf"));
+        assert_eq!(reading.event_time_ns, Some(1_795_511_100_500_000_000));
+        assert_eq!(reading.created_time_ns, Some(1_795_511_103_000_000_000));
+        assert!(reading.recognised && reading.counts);
+    }
+
+    #[test]
+    fn every_product_has_a_record_here() {
+        // These two are read in the detector's own tests and in `request.rs`.
+        let elsewhere = ["reference-detector", "reference-detector-search"];
+        let here = include_str!("read.rs");
+        for dialect in Dialects::embedded().unwrap().iter() {
+            let name = dialect.name.as_str();
+            let known = elsewhere.contains(&name) || here.contains(&format!("\"{name}\""));
+            assert!(known, "no test reads a record of `{name}`: add one with its source");
+        }
+    }
+
     #[test]
     fn search_hits_keep_the_stored_document() {
         let hit = r#"{"_index":"logs","_id":"a1","_source":{"@timestamp":"2026-11-24T09:05:01Z","user":{"name":"x"}}}"#;

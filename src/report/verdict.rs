@@ -12,7 +12,7 @@ use super::hindrance;
 use super::model::{Method, TtdReport};
 use super::share::{Judged, counted};
 use super::times::{Decided, at_worst};
-use super::words::{duration, percent};
+use super::words::{duration, duration_up, percent};
 use crate::dispatch::outcome::{CanaryView, Delivery};
 use crate::ledger::ExpectationPlan;
 use crate::stats::planning::canaries_needed;
@@ -45,9 +45,13 @@ pub(super) fn in_words(
                 Method::KaplanMeier => "",
                 _ => ", by the upper ends of the polls",
             };
+            let within = match deadline {
+                // As it is written everywhere.
+                Some(deadline) if ns == deadline => duration(ns),
+                _ => duration_up(ns),
+            };
             format!(
-                "{counted}; with {sure} confidence at least {wanted} are {stage} within {}{polled}",
-                duration(ns)
+                "{counted}; with {sure} confidence at least {wanted} are {stage} within {within}{polled}"
             )
         }
         _ if sure_not => format!(

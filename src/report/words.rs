@@ -2,11 +2,26 @@
 
 /// A duration with its unit: `12.3 s`, `4 min 5 s`, `3.2 days`.
 pub fn duration(ns: u64) -> String {
+    in_unit(ns, |value, _| value)
+}
+
+/// An upper limit, rounded up: one that is rounded down is none.
+pub fn duration_up(ns: u64) -> String {
+    // A limit of few digits but for the last bits stays it.
+    in_unit(ns, |value, places| {
+        let digits = 10f64.powi(places as i32);
+        (value * digits - 1e-6).ceil() / digits
+    })
+}
+
+/// In the unit that suits it, with three digits; what stands behind them goes as asked.
+fn in_unit(ns: u64, rounded: fn(f64, usize) -> f64) -> String {
     let s = ns as f64 / 1e9;
+    let three = |value: f64| three(rounded(value, places(value)));
     if ns < 1_000 {
         format!("{ns} ns")
     } else if s < 1e-3 {
-        format!("{:.0} µs", s * 1e6)
+        format!("{:.0} µs", rounded(s * 1e6, 0))
     } else if s < 1.0 {
         format!("{} ms", three(s * 1e3))
     } else if s < 60.0 {
@@ -20,15 +35,20 @@ pub fn duration(ns: u64) -> String {
     }
 }
 
-/// Three digits, and no zeros behind the point.
-fn three(value: f64) -> String {
-    let places = if value >= 100.0 {
+/// Places behind the point that make three digits.
+fn places(value: f64) -> usize {
+    if value >= 100.0 {
         0
     } else if value >= 10.0 {
         1
     } else {
         2
-    };
+    }
+}
+
+/// Three digits, and no zeros behind the point.
+fn three(value: f64) -> String {
+    let places = places(value);
     let text = format!("{value:.places$}");
     match text.contains('.') {
         true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -99,6 +119,23 @@ mod tests {
             (400 * 86_400_000_000_000, "400 days"),
         ] {
             assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_never_rounded_down() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (42_001, "43 µs"),
+            (12_340_000_000, "12.4 s"),
+            (12_300_000_000, "12.3 s"),
+            (65_410_000_000, "1.1 min"),
+            (90_000_000_000, "1.5 min"),
+            (7_200_000_000_001, "2 h"),
+            (7_201_000_000_000, "2.01 h"),
+            (399 * 86_400_000_000_000 + 1_000_000_000, "400 days"),
+        ] {
+            assert_eq!(duration_up(ns), text);
         }
     }
 

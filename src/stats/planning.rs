@@ -5,6 +5,7 @@
 //! - Two groups of equal size are told apart, for a ratio h of their hazards, by
 //!   `4 (z(1 - a/2) + z(power))^2 / ln(h)^2` detections (Schoenfeld 1981, log-rank test). Detections,
 //!   not canaries: what nobody sees tells nothing about speed.
+//! - That B is behind A by more than a margin takes far more than that they differ ([`canaries_beyond`]).
 //! - Canaries that one scheduled rule run catches together are one look at that rule: the number of
 //!   distinct runs is the effective n ([`distinct_runs`]).
 //!
@@ -98,6 +99,27 @@ pub fn canaries_per_group(events: u64, shares: (f64, f64)) -> Option<u64> {
     (sum > 0.0).then(|| (events as f64 / sum).ceil() as u64)
 }
 
+/// Canaries in each of two groups of equal size, all followed, with which the interval of their ratio of medians
+/// lies beyond `margin` with that power, if it is truly `ratio` and times are exponential: what `dwell compare`
+/// asks for before it calls anything slower. Where no more than half are ever detected, of the quantile that
+/// it takes in the median's place. `None` where the ratio is not above the margin, or too few are detected.
+///
+/// The logarithm of a sample's quantile `p` has the error `sqrt(p (1 - p) / n) / (t f(t))`; of those detected,
+/// a share `d` of all, times are exponential, so that `t f(t) = (d - p) ln(d / (d - p))`.
+pub fn canaries_beyond(
+    (ratio, margin): (f64, f64),
+    (power, alpha): (f64, f64),
+    detected: f64,
+) -> Option<u64> {
+    let p = [0.5, 0.25, 0.1].into_iter().find(|p| *p < detected)?;
+    let beyond = (ratio / margin).ln();
+    let slope = (detected - p) * (detected / (detected - p)).ln();
+    let error = (p * (1.0 - p)).sqrt() / slope;
+    let sum = z(1.0 - alpha / 2.0) + z(power);
+    let n = 2.0 * (sum * error / beyond).powi(2);
+    (beyond > 0.0 && n.is_finite()).then(|| n.ceil() as u64)
+}
+
 /// Number of different periods that the instants fall into, counted from the first of them, as a claim
 /// counts its batches: when a rule runs within its period a plan cannot know.
 pub fn distinct_runs(instants_ns: &[i64], period_ns: u64) -> u64 {
@@ -188,6 +210,20 @@ mod tests {
         assert_eq!(swallowed(&at, 0), 0);
         assert_eq!(canaries_per_group(66, (1.0, 0.65)), Some(40));
         assert_eq!(canaries_per_group(66, (0.0, 0.0)), None);
+    }
+
+    #[test]
+    fn beyond_a_margin_it_takes_several_times_as_many() {
+        // By hand: error 0.5 / (0.5 ln 2) = 1.4427; 2 (2.8016 · 1.4427 / ln 1.6)² = 147.9.
+        for (ratio, n) in
+            [(1.2, None), (1.25, None), (1.5, Some(983)), (2.0, Some(148)), (3.0, Some(43))]
+        {
+            assert_eq!(canaries_beyond((ratio, 1.25), (0.8, 0.05), 1.0), n, "{ratio}");
+        }
+        assert_eq!(canaries_beyond((2.0, 1.25), (0.8, 0.05), 0.8), Some(206));
+        let few = canaries_beyond((2.0, 1.25), (0.8, 0.05), 0.4).unwrap();
+        assert!(few > 206, "p25 of 40 % detected: {few}");
+        assert_eq!(canaries_beyond((2.0, 1.25), (0.8, 0.05), 0.1), None);
     }
 
     proptest! {

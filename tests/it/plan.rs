@@ -39,10 +39,19 @@ fn the_table_needs_no_configuration() {
         .map(|c| c["detections"].as_u64().unwrap())
         .collect();
     assert_eq!(events, [945, 191, 66, 27]);
+    // A ratio of 1.2 is within the margin of `compare`.
+    let beyond: Vec<Option<u64>> = shown["comparison"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["canaries_each_beyond_margin"].as_u64())
+        .collect();
+    assert_eq!(beyond, [None, Some(983), Some(148), Some(43)]);
     let output = dwell(folder.path(), &args);
     assert_eq!(output.status.code(), Some(0));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("95 % within 1 h\" with 95 % confidence"), "{text}");
+    assert!(text.contains("lies beyond its margin (1.25 unless told otherwise)"), "{text}");
     for wrong in [
         &["plan", "--quantile", "1.5"][..],
         &["plan", "--confidence", "0"],

@@ -9,7 +9,8 @@ use crate::config::{self, Span};
 use crate::exit::{Exit, Failure};
 use crate::report::Format;
 use crate::report::compare::{
-    Every, Margins, Sought, compare, render, render_trend, schema, trend, trend_schema,
+    Every, MARGIN_RATIO, Margins, Sought, compare, render, render_trend, schema, trend,
+    trend_schema,
 };
 use selection::Selection;
 
@@ -50,7 +51,7 @@ pub struct Args {
     pub trend: Option<Every>,
     /// Slower means: the ratio of medians is above this, by the lower end of its interval. With --trend: a
     /// change by this factor must have been visible before anybody says that there was none.
-    #[arg(long, default_value_t = 1.25)]
+    #[arg(long, default_value_t = MARGIN_RATIO)]
     pub margin_ratio: f64,
     /// More missed means: the difference of shares not in time is above this, by its lower end.
     #[arg(long, default_value_t = 0.05, conflicts_with = "trend")]

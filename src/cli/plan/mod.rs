@@ -13,9 +13,12 @@ use super::Global;
 use crate::config::checked::{Expectation, Objective, Route};
 use crate::config::{self, Config, Span};
 use crate::exit::{Exit, Failure};
+use crate::report::compare::MARGIN_RATIO;
 use crate::report::escape::terminal as safe;
 use crate::report::words::{duration, percent};
-use crate::stats::planning::{MOST, canaries_needed, canaries_per_group, chance, events_needed};
+use crate::stats::planning::{
+    MOST, canaries_beyond, canaries_needed, canaries_per_group, chance, events_needed,
+};
 
 pub(super) const AFTER: &str = "\
 Exit codes:
@@ -180,6 +183,8 @@ struct Comparison {
     hazard_ratio: f64,
     detections: u64,
     canaries_each: Option<u64>,
+    /// With which `dwell compare` calls B slower beyond its default margin; `null` where it is not beyond.
+    canaries_each_beyond_margin: Option<u64>,
 }
 
 /// Runs `dwell plan`.
@@ -285,7 +290,14 @@ fn comparisons(args: &Args) -> Vec<Comparison> {
             let detections = events_needed(*ratio, args.power, LEVEL)?;
             let shares = (args.detected, args.detected);
             let canaries_each = canaries_per_group(detections, shares);
-            Some(Comparison { hazard_ratio: *ratio, detections, canaries_each })
+            let wanted = ((*ratio, MARGIN_RATIO), (args.power, LEVEL));
+            let canaries_each_beyond_margin = canaries_beyond(wanted.0, wanted.1, args.detected);
+            Some(Comparison {
+                hazard_ratio: *ratio,
+                detections,
+                canaries_each,
+                canaries_each_beyond_margin,
+            })
         })
         .collect()
 }
@@ -330,18 +342,25 @@ fn text(shown: &Shown, args: &Args) -> String {
     );
     out.push_str(&format!(
         "\nTo tell two campaigns of equal size apart (log-rank, two-sided 5 %, power {}):\n\n  hazard \
-         ratio   detections in both   canaries in each, if {} are ever detected\n",
+         ratio   detections in both   canaries in each, if {} are ever detected   for `compare` to say \
+         slower\n",
         percent(args.power),
         percent(args.detected)
     ));
+    let number = |n: Option<u64>| n.map_or("-".to_owned(), |n| n.to_string());
     for row in &shown.comparison {
         out.push_str(&format!(
-            "{:>14} {:>20} {:>18}\n",
+            "{:>14} {:>20} {:>18} {:>41}\n",
             row.hazard_ratio,
             row.detections,
-            row.canaries_each.map_or("-".to_owned(), |n| n.to_string())
+            number(row.canaries_each),
+            number(row.canaries_each_beyond_margin)
         ));
     }
+    out.push_str(&format!(
+        "\n`dwell compare` says slower only where the interval of the ratio of medians lies beyond its margin \
+         ({MARGIN_RATIO} unless told otherwise): the last column, about, if times are exponential.\n"
+    ));
     shown.routes.iter().for_each(|route| out.push_str(&outlook::text(route)));
     if shown.routes.iter().any(outlook::RouteOutlook::has_lines) {
         out.push_str(outlook::LEGEND);

@@ -39,6 +39,9 @@ use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 
 use super::{Format, escape};
 
+/// A ratio beyond which B is slower, unless another is asked for.
+pub const MARGIN_RATIO: f64 = 1.25;
+
 /// Prints a comparison; CSV has no form of it and gives the JSON.
 pub fn render(model: &Comparison, format: Format, width: u16) -> String {
     match format {

@@ -91,6 +91,11 @@ fn the_text_refuses_what_the_sample_cannot_carry_and_shows_no_mean_without_its_e
     assert!(!plain.contains("mean up to") && plain.contains("--tau"), "{plain}");
     let with_tau = text(aml(), &["--group", "x", "--tau", "30", "--band", "plain"]);
     assert!(with_tau.contains("mean up to 30 s") && with_tau.contains("31 s (18 s to 48 s)"));
+    // 24.6 +- 2.31: an interval would promise what so few rows do not carry.
+    assert!(
+        with_tau.contains("(standard error)") && with_tau.contains("24.6 s (2.31 s)"),
+        "{with_tau}"
+    );
     let beyond = text(aml(), &["--group", "x", "--tau", "1000"]);
     assert!(beyond.contains("nobody was followed that long"), "{beyond}");
     assert!(text("time,event\n1,1\n", &[]).contains("needs 4 more"));
@@ -320,6 +325,11 @@ fn what_is_wrong_is_named_with_line_and_column() {
         ("time,event\n1,1\n1e400,0\n", &[], "line 3, column 1 (`time`): `1e400` is no duration"),
         ("time,event\n1e12,1\n", &[], "longer than 292 years"),
         ("time,event\nsoon,1\n", &[], "`soon` is no number"),
+        ("time;event\n1,5;1\n", &[], "`1,5` is no number; write a decimal point"),
+        ("time,event\n\"1,500.5\",1\n", &[], "`1,500.5` is no number; write a decimal point"),
+        ("time,event\n00:05:00,1\n", &[], "`00:05:00` is no number; write durations as numbers"),
+        ("time,event\nPT5M,1\n", &[], "say what they count with --unit"),
+        ("time,event\n1,1\n", &["--group", "grp"], "which is not there. The columns are"),
         ("time,event\n,1\n", &[], "line 2, column 1 (`time`): a duration is missing"),
         ("time,event\n1,\n", &[], "line 2, column 2 (`event`): whether the event came is missing"),
         ("time,event\n1,2\n", &[], "say what stands for an event with --event-value"),

@@ -104,7 +104,7 @@ fn unknown(option: &str, name: &str, header: &[String]) -> Failure {
         .map(|column| (strsim::damerau_levenshtein(column, name), column))
         .min()
         .filter(|(distance, _)| *distance <= name.len().div_ceil(2))
-        .map_or(String::new(), |(_, column)| format!("; did you mean `{}`?", safe(column)));
+        .map_or(".".to_owned(), |(_, column)| format!("; did you mean `{}`?", safe(column)));
     Failure::User(format!(
         "line 1: {option} names column `{}`, which is not there{near} The columns are {}",
         safe(name),
@@ -167,7 +167,7 @@ pub(super) fn duration(text: &str, unit: Unit) -> Result<f64, String> {
     if absent(text) {
         return Err("a duration is missing".to_owned());
     }
-    let number: f64 = text.parse().map_err(|_| format!("`{shown}` is no number"))?;
+    let number: f64 = text.parse().map_err(|_| format!("`{shown}` is no number{}", spelt(text)))?;
     if number.is_nan() || number.is_infinite() {
         return Err(format!("`{shown}` is no duration"));
     }
@@ -180,6 +180,19 @@ pub(super) fn duration(text: &str, unit: Unit) -> Result<f64, String> {
         return Err(format!("`{shown}` is longer than 292 years; is --unit right?"));
     }
     Ok(ns)
+}
+
+/// What to do about a number that other programs write otherwise; nothing is guessed, since `1,500` is a
+/// thousand and a half in one country and one and a half in another.
+fn spelt(text: &str) -> &'static str {
+    let comma =
+        text.contains(',') && text.bytes().all(|b| b.is_ascii_digit() || b",.-".contains(&b));
+    let clock = text.contains(':') || text.starts_with(['P', 'p']);
+    match (comma, clock) {
+        (true, _) => "; write a decimal point and no other separator, like 1.5 or 1500",
+        (_, true) => "; write durations as numbers and say what they count with --unit",
+        _ => "",
+    }
 }
 
 /// A double carries fifteen decimal digits: what is written behind them is the dust of somebody's

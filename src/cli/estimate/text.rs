@@ -66,9 +66,11 @@ fn table(answer: &Answer, band: Band) -> Table {
         }));
     }
     if let Some(tau) = answer.tau_ns.filter(|_| quantiles) {
-        header.push(match bands {
-            true => format!("mean up to {} ({interval} interval)", duration(tau)),
-            false => format!("mean up to {}", duration(tau)),
+        let curves = answer.groups.iter().any(|g| g.restricted_mean.is_some());
+        header.push(match (curves, bands) {
+            (true, _) => format!("mean up to {} (standard error)", duration(tau)),
+            (false, true) => format!("mean up to {} ({interval} interval)", duration(tau)),
+            (false, false) => format!("mean up to {}", duration(tau)),
         });
     }
     table.set_header(header);
@@ -90,9 +92,8 @@ fn mean(mean: &Mean) -> String {
     if let Some(why) = no_mean(mean.shown, mean.needs_more) {
         return why;
     }
-    let [at, low, high] = [mean.mean_ns, mean.lower_ns, mean.upper_ns].map(part);
     match mean.followed_to_tau {
-        true => format!("{at} ({low} to {high})"),
+        true => format!("{} ({})", part(mean.mean_ns), part(mean.standard_error_ns)),
         false => "nobody was followed that long".to_owned(),
     }
 }
@@ -245,8 +246,8 @@ fn definitions(out: &mut String, answer: &Answer, band: Band) {
     });
     if answer.groups.iter().any(|g| g.restricted_mean.is_some()) {
         out.push_str(
-            "Mean up to a time: longer times count as that time; its interval is 1.96 standard \
-             errors wide on each side at 95 %.\n",
+            "Mean up to a time: longer times count as that time. 1.96 standard errors on each side hold it \
+             in 95 of 100 large samples; of ten rows, or of times few of which are long, clearly less often.\n",
         );
     }
     if answer.groups.iter().any(|g| g.turnbull.is_some()) && answer.tau_ns.is_some() {

@@ -103,13 +103,15 @@ fn by_blocks(report: &mut TtdReport, sample: &Sample, blocks: &Blocks) {
     }
 }
 
-/// True when one interval is wider than the other by more than a fifth, or reaches where it does not.
+/// True when one interval is wider than the other by more than a fifth, or reaches where it does not; of two
+/// without an end, when one begins later by more than a fifth.
 fn differ(a: (Reach, Reach), b: (Reach, Reach)) -> bool {
-    let width =
-        |(lower, upper): (Reach, Reach)| Some(upper.ns()? as f64 - lower.ns().unwrap_or(0) as f64);
+    let begins = |(lower, _): (Reach, Reach)| lower.ns().unwrap_or(0) as f64;
+    let width = |limits: (Reach, Reach)| Some(limits.1.ns()? as f64 - begins(limits));
+    let apart = |a: f64, b: f64| (a - b).abs() > DIFFERENT * a.max(b);
     match (width(a), width(b)) {
-        (Some(a), Some(b)) => (a - b).abs() > DIFFERENT * a.max(b),
-        (None, None) => false,
+        (Some(a), Some(b)) => apart(a, b),
+        (None, None) => apart(begins(a), begins(b)),
         _ => true,
     }
 }

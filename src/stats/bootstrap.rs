@@ -6,7 +6,10 @@
 //! are cut over submission and not over detection, because a missed canary has no detection.
 //!
 //! Intervals are percentile intervals and approximate; with fewer than about ten blocks they are too
-//! narrow, which is why [`Limits::blocks`] is told. With one block there is nothing to draw, and no
+//! narrow, which is why [`Limits::blocks`] is told. No resample holds a time beyond the largest one seen, so
+//! that percentiles alone promise far too much of a high quantile: an interval of a quantile is therefore
+//! never narrower than as many independent observations as there are blocks would carry, by exact ranks
+//! ([`super::ranks`]); where even their largest is no limit, none is reached. With one block there is nothing to draw, and no
 //! interval. A resample whose statistic does not exist is counted as refused, never replaced.
 //!
 //! Draws come from a ChaCha20 stream of the seed: the same input gives the same interval with any
@@ -16,7 +19,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::intervals::{Interval, Turnbull};
-use super::survival::{Observation, Reach};
+use super::ranks::quantile_ranks;
+use super::survival::{Curve, Observation, Reach};
 
 #[cfg(test)]
 mod tests;
@@ -94,6 +98,16 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// The same, and no narrower than these.
+    fn not_within(self, wide: Option<(f64, f64)>) -> Limits {
+        match wide {
+            Some((lower, upper)) => {
+                Limits { lower: self.lower.min(lower), upper: self.upper.max(upper), ..self }
+            }
+            None => self,
+        }
+    }
+
     /// Both ends as times.
     pub fn reach(&self) -> (Reach, Reach) {
         let end = |value: f64| match value.is_finite() {
@@ -153,7 +167,6 @@ impl Statistic {
             Statistic::RestrictedMean(tau_ns) => estimate.restricted_mean_bounds(tau_ns),
             Statistic::Quantile(p) => {
                 let (lower, upper) = estimate.quantile_bounds(p);
-                let time = |end: Reach| end.ns().map_or(f64::INFINITY, |ns| ns as f64);
                 (time(lower), time(upper))
             }
         }
@@ -190,7 +203,46 @@ pub fn curve_intervals(
             tally.add(ranked.statistic(&counts, *statistic));
         }
     }
-    tallies.into_iter().map(Tally::limits).collect()
+    let curve = Curve::fit(observations);
+    let ends = |statistic: &Statistic| by_ranks(&curve, *statistic, blocks, confidence);
+    let widened = |(tally, statistic): (Tally, &Statistic)| {
+        tally.limits().map(|limits| limits.not_within(ends(statistic)))
+    };
+    tallies.into_iter().zip(statistics).map(widened).collect()
+}
+
+/// What the ranks of as many independent observations as there are blocks say of a quantile.
+fn by_ranks(
+    curve: &Curve,
+    statistic: Statistic,
+    blocks: &Blocks,
+    confidence: f64,
+) -> Option<(f64, f64)> {
+    let ends = Carried::of(statistic, blocks, confidence)?;
+    let at = |p: f64| time(curve.estimate(p));
+    // Where not even the smallest is a lower limit, the resamples' own stays.
+    Some((ends.lower.map_or(f64::INFINITY, at), ends.upper.map_or(f64::INFINITY, at)))
+}
+
+/// Shares of the observations at which as many independent ones as there are blocks bound a quantile; absent
+/// where they do not.
+struct Carried {
+    lower: Option<f64>,
+    upper: Option<f64>,
+}
+
+impl Carried {
+    fn of(statistic: Statistic, blocks: &Blocks, confidence: f64) -> Option<Carried> {
+        let Statistic::Quantile(p) = statistic else { return None };
+        let n = blocks.len() as u64;
+        let ranks = quantile_ranks(n, p, confidence);
+        let share = |rank: u64| rank as f64 / n as f64;
+        Some(Carried { lower: ranks.lower.map(share), upper: ranks.upper.map(share) })
+    }
+}
+
+fn time(end: Reach) -> f64 {
+    end.ns().map_or(f64::INFINITY, |ns| ns as f64)
 }
 
 /// Elementary steps that a resample of Turnbull's estimate takes for each observation: sorting and about a
@@ -240,7 +292,21 @@ pub fn turnbull_intervals(
             high.add(Some(upper));
         }
     });
-    tallies.into_iter().map(|(low, high)| Some((low.limits()?, high.limits()?))).collect()
+    let whole = Turnbull::fit(observations);
+    let by_ranks = |statistic: &Statistic| {
+        let ends = Carried::of(*statistic, blocks, confidence)?;
+        let at = |p: Option<f64>| match p {
+            Some(p) => Statistic::Quantile(p).ends(&whole),
+            None => (f64::INFINITY, f64::INFINITY),
+        };
+        Some((at(ends.lower), at(ends.upper)))
+    };
+    let widened = |((low, high), statistic): ((Tally, Tally), &Statistic)| {
+        let (low, high) = (low.limits()?, high.limits()?);
+        let Some((lower, upper)) = by_ranks(statistic) else { return Some((low, high)) };
+        Some((low.not_within(Some((lower.0, upper.0))), high.not_within(Some((lower.1, upper.1)))))
+    };
+    tallies.into_iter().zip(asked).map(widened).collect()
 }
 
 /// Observations by rank of their time, per block: twice the rank, plus one for an event.

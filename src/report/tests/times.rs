@@ -50,6 +50,30 @@ fn coarse_polls_get_turnbulls_estimate_and_fine_ones_an_upper_bound() {
 }
 
 #[test]
+fn an_interval_by_blocks_is_never_the_narrow_one() {
+    // Thirty canaries a day apart: nobody's upper limit of p90 is the largest that was seen.
+    let fates: Vec<Fate> = (0..30).map(|i| Fate::Seen(1.0 + f64::from(i) / 10.0)).collect();
+    let e = expectation(Route { every: 86_400.0, ..Route::new("r", &fates) });
+    let p90 = &e.ttd.quantiles[1];
+    assert_eq!(
+        (p90.value.unwrap().upper, p90.by_blocks.unwrap().upper),
+        (Reach::NotReached, Reach::NotReached)
+    );
+    assert!(
+        !p90.blocks_differ && e.notes.iter().all(|n| !n.contains("by 30 blocks")),
+        "{:?}",
+        e.notes
+    );
+    // Five to a block: both have no end, and that of single canaries begins too late.
+    let fates: Vec<Fate> = (0..60).map(|i| Fate::Seen(0.01 * 2f64.powi(i / 5))).collect();
+    let e = expectation(Route { every: 60.0, ..Route::new("r", &fates) });
+    let p95 = &e.ttd.quantiles[2];
+    let (value, by) = (p95.value.unwrap(), p95.by_blocks.unwrap());
+    assert_eq!((value.upper, by.upper), (Reach::NotReached, Reach::NotReached));
+    assert!(by.lower.ns() < value.lower.ns() && p95.blocks_differ, "{value:?} {by:?}");
+}
+
+#[test]
 fn what_another_watcher_found_late_enters_as_an_interval() {
     let seen = || (0..29).map(|i| Fate::Seen(2.0 + f64::from(i) / 10.0)).collect::<Vec<_>>();
     let of = |late: Fate| {

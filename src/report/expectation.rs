@@ -52,6 +52,7 @@ pub(super) fn report(
         completing: completing(&decided, plan, &block),
         schedule: found.and_then(|found| schedule::report(&found, &decided, plan, &ttd)),
         ttd,
+        share_by_batches: judged.by_batches(&batch),
         share: judged.share,
         claim,
         objective: objective.to_owned(),

@@ -236,6 +236,8 @@ pub struct ExpectationReport {
     pub completing: Option<CompletingReport>,
     /// Share in time.
     pub share: ShareReport,
+    /// The same in batches; only where canaries share them.
+    pub share_by_batches: Option<BatchShareReport>,
     /// The claim that was fixed beforehand, or why there is none; only where the objective has a
     /// confidence or a claim was recorded.
     pub claim: Option<ClaimReport>,

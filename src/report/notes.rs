@@ -21,6 +21,7 @@ pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
             duration(mean.standard_error_ns),
         ));
     }
+    notes.extend(report.share_by_batches.as_ref().filter(|share| share.differs).map(batches));
     notes.extend(ttd.extremes.as_ref().map(extremes));
     notes.extend(report.completing.as_ref().map(completing));
     if report.by_other_rule > 0 {
@@ -63,6 +64,19 @@ fn dated(dated: &DatedReport) -> String {
         ));
     }
     words
+}
+
+fn batches(share: &BatchShareReport) -> String {
+    format!(
+        "the interval of the share takes each canary as independent; in {} {} of {} ({}), which one run of the \
+         rule may catch or miss together, the 95 % interval of the share in time is {} to {}",
+        share.batches,
+        if share.batches == 1 { "batch" } else { "batches" },
+        duration(share.batch_ns),
+        share.why,
+        percent(share.interval.lower),
+        percent(share.interval.upper)
+    )
 }
 
 fn extremes(extremes: &ExtremesReport) -> String {

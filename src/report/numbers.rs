@@ -174,6 +174,22 @@ pub struct ShareReport {
     pub counted_as_failed: Share,
 }
 
+/// The share in time as batches tell it: canaries that one run of the rule may catch, or miss, together.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BatchShareReport {
+    /// Batches of the canaries that are old enough.
+    pub batches: u64,
+    /// How long a batch is, nanoseconds.
+    pub batch_ns: u64,
+    /// Why that long.
+    pub why: String,
+    /// From the lower 95 % limit of batches all of whose canaries are in time, indeterminate ones counted as
+    /// failed, to the upper one of those that hold one in time, indeterminate ones left out.
+    pub interval: ShareInterval,
+    /// It is wider than that of single canaries by more than a fifth.
+    pub differs: bool,
+}
+
 /// x of n with a 95 % Clopper-Pearson interval.
 #[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
 pub struct Share {

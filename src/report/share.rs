@@ -1,13 +1,14 @@
 //! The share in time, and what it says of the objective.
 
 use super::batches::Count;
+use super::blocks::Length;
 use super::expectation::CONFIDENCE;
-use super::model::{Share, ShareReport};
-use super::times::Decided;
+use super::model::{BatchShareReport, Share, ShareReport};
+use super::times::{DIFFERENT, Decided};
 use super::words::{duration, percent, percent_up};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
 use crate::ledger::ExpectationPlan;
-use crate::stats::proportion::{clopper_pearson, lower_limit, upper_limit};
+use crate::stats::proportion::{ShareInterval, clopper_pearson, lower_limit, upper_limit};
 
 /// The share as it is printed, and in how many batches it is so, at either end.
 pub(super) struct Judged {
@@ -53,6 +54,25 @@ impl Judged {
             left_out: Count::of(sure.iter().map(timed), batch_ns),
             failed: Count::of(eligible.iter().map(timed), batch_ns),
         }
+    }
+
+    /// The share as batches tell it, where canaries share them.
+    pub(super) fn by_batches(&self, batch: &Length) -> Option<BatchShareReport> {
+        let (failed, left_out) = (self.failed, self.left_out);
+        let limits = |x, n| clopper_pearson(x, n, CONFIDENCE);
+        let interval = ShareInterval {
+            lower: limits(failed.all, failed.n).lower,
+            upper: limits(left_out.any, left_out.n).upper,
+        };
+        let single = (self.share.counted_as_failed.interval, self.share.left_out.interval);
+        let widths = (single.1.upper - single.0.lower, interval.upper - interval.lower);
+        (failed.n < self.share.eligible).then(|| BatchShareReport {
+            batches: failed.n,
+            batch_ns: batch.ns,
+            why: batch.why.clone(),
+            interval,
+            differs: widths.1 > (1.0 + DIFFERENT) * widths.0,
+        })
     }
 
     /// Its state, and the objective in words.

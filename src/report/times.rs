@@ -24,7 +24,7 @@ use crate::stats::survival::{Band, Curve, Observation, Quantile, Reach};
 pub(super) type Decided<'a> = (&'a CanaryView, &'a Verdict);
 
 /// Two intervals differ when their widths do by more than this.
-const DIFFERENT: f64 = 0.2;
+pub(super) const DIFFERENT: f64 = 0.2;
 /// Why there is no interval by blocks.
 const TOO_MANY: &str = "too many canaries for a report";
 

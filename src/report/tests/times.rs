@@ -74,6 +74,28 @@ fn an_interval_by_blocks_is_never_the_narrow_one() {
 }
 
 #[test]
+fn the_share_is_told_in_batches_where_canaries_share_them() {
+    let fates: Vec<Fate> =
+        (0..60).map(|i| if i / 6 == 4 { Fate::Silent } else { Fate::Seen(1.0) }).collect();
+    let of = |rule_period_ns| Route { every: 1.0, rule_period_ns, ..Route::new("r", &fates) };
+    // Six canaries to a run of the rule, and one run that failed.
+    let e = expectation(of(Some(6 * S)));
+    let batches = e.share_by_batches.clone().unwrap();
+    assert_eq!((batches.batches, batches.batch_ns, batches.differs), (10, 6 * S, true));
+    // Clopper and Pearson of 9 in 10, where 54 of 60 have 79.5 % to 96.2 %.
+    let (lower, upper) = (batches.interval.lower, batches.interval.upper);
+    assert!((lower - 0.5550).abs() < 1e-4 && (upper - 0.9975).abs() < 1e-4, "{lower} {upper}");
+    let said = "in 10 batches of 6 s (the configured rule_period), which one run of the rule may catch or \
+                miss together, the 95 % interval of the share in time is 55.5 % to 99.7 %";
+    assert!(e.notes.iter().any(|note| note.contains(said)), "{:?}", e.notes);
+    for format in [Format::Text, Format::Html] {
+        let page = render(&one(of(Some(6 * S))), format, 4_000).replace('\u{a0}', " ");
+        assert!(page.contains(said), "{format:?}");
+    }
+    assert!(expectation(of(Some(1))).share_by_batches.is_none(), "each stands alone");
+}
+
+#[test]
 fn what_another_watcher_found_late_enters_as_an_interval() {
     let seen = || (0..29).map(|i| Fate::Seen(2.0 + f64::from(i) / 10.0)).collect::<Vec<_>>();
     let of = |late: Fate| {

@@ -60,6 +60,12 @@ pub(crate) fn length(
     length
 }
 
+/// How often the rule runs, nanoseconds, where the configuration or the detections say so.
+pub(crate) fn period(plan: &ExpectationPlan, found: Option<&Schedule>) -> Option<u64> {
+    let of_rule = plan.rule_period_ns.filter(|_| plan.stage >= Stage::Detected);
+    of_rule.max(found.map(|found| found.longest_ns))
+}
+
 /// The batch of one expectation ([`super::batches`]): what the configuration says of its rule is taken
 /// as it is, since what is configured stands beforehand. Before the rule there is none, and only a poll
 /// shows canaries together.

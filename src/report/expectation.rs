@@ -29,7 +29,8 @@ pub(super) fn report(
     let block = blocks::length(plan, watchers, found.as_ref());
     let batch = blocks::batch(plan, watchers, found.as_ref());
     let judged = Judged::of(&decided, plan, cut, batch.ns);
-    let ttd = distribution(&decided, plan.deadline_ns, block.clone());
+    let period = blocks::period(plan, found.as_ref());
+    let ttd = distribution(&decided, plan.deadline_ns, (block.clone(), period));
     let claim = claim::judge(view, index, plan, (cut, &batch));
     let (objective, objective_words) = claim::applied(judged.objective(plan), plan, claim.as_ref());
     let verdict = verdict::in_words(plan, &ttd, &judged, &decided, &batch);
@@ -49,7 +50,7 @@ pub(super) fn report(
         dated: dated(plan, watchers, &decided),
         across_reboot: count(&|c, v| v.ttd.is_some() && c.across_reboot),
         clock_stepped: count(&|c, v| v.ttd.is_some() && c.clock_stepped),
-        completing: completing(&decided, plan, &block),
+        completing: completing(&decided, plan, (&block, period)),
         schedule: found.and_then(|found| schedule::report(&found, &decided, plan, &ttd)),
         ttd,
         share_by_batches: judged.by_batches(&batch),
@@ -99,7 +100,7 @@ pub(crate) fn observation(canary: &CanaryView, verdict: &Verdict) -> Option<Obse
 fn completing(
     decided: &[Decided<'_>],
     plan: &ExpectationPlan,
-    block: &blocks::Length,
+    (block, period): (&blocks::Length, Option<u64>),
 ) -> Option<CompletingReport> {
     if decided.iter().all(|(c, _)| c.completing_after_ns == Some(0)) {
         return None;
@@ -128,7 +129,7 @@ fn completing(
         shifted.push((canary, verdict));
     }
     let shifted: Vec<Decided<'_>> = shifted.iter().map(|(c, v)| (*c, v)).collect();
-    let ttd = distribution(&shifted, plan.deadline_ns, block.clone());
+    let ttd = distribution(&shifted, plan.deadline_ns, (block.clone(), period));
     let p50 = ttd.quantiles.into_iter().next()?;
     Some(CompletingReport { n: ttd.n, events: ttd.events, before, left_out, label: ttd.label, p50 })
 }

@@ -11,8 +11,16 @@
 //! A polled time that the alert's own creation time decides (see `dispatch::outcome`) has the narrow
 //! interval of that, and the label says how many have.
 //!
-//! Limits of Turnbull's estimate come from a bootstrap and are approximate; of more canaries than a report
-//! can resample, from the lower limit on the lower ends to the upper limit on the upper ends.
+//! Limits of Turnbull's estimate come from a bootstrap and are approximate. That takes the place of a time in
+//! its interval for chance, and needs intervals that are not far longer than the times. Else nothing says where
+//! in them all times lie, and the limits run from the lower limit on the lower ends to the upper limit on the
+//! upper ends, which hold wherever they do:
+//!
+//! - where a rule is known to run on a schedule that is no shorter than a quarter of nine of ten intervals:
+//!   against polls at their own, its alerts always come at the same few places between two of them;
+//! - where times are the alerts' own: how far the clocks are apart is one number for all of them;
+//! - where more than one interval in ten is longer than twice the median;
+//! - of more canaries than a report can resample.
 //!
 //! The same canaries get the same estimate and the same limits wherever they are shown.
 
@@ -21,7 +29,7 @@ use super::expectation::observation;
 use super::model::{CurvePoint, Method};
 use super::times::Decided;
 use crate::dispatch::outcome::Dated;
-use crate::stats::bootstrap::{Blocks, Statistic, turnbull_intervals};
+use crate::stats::bootstrap::{Blocks, Statistic, affordable, curve_intervals, turnbull_intervals};
 use crate::stats::intervals::{Interval, Turnbull};
 use crate::stats::survival::{Band, Curve, Observation};
 use crate::stats::z_two_sided;
@@ -32,6 +40,9 @@ const COARSE: f64 = 0.05;
 pub(super) const SEED: u64 = 1;
 /// Largest number of observations for which coarse polled times are estimated by Turnbull.
 const TURNBULL_MOST: usize = 50_000;
+/// Resamples of intervals say how far an estimate may be off where nine of ten are no longer than so many medians:
+/// with longer ones they held p95 in 7 of 10 campaigns.
+const LONGEST: u64 = 2;
 /// Two sides were polled differently where the intervals of one are longer by this factor.
 const APART: f64 = 1.5;
 
@@ -54,6 +65,8 @@ pub(super) struct Sample {
     late: Vec<u64>,
     /// Of the polled ones, whose times are the records' own.
     dated: usize,
+    /// How often the rule runs, nanoseconds, where that is known.
+    period: Option<u64>,
 }
 
 /// The estimate that a sample gets.
@@ -82,9 +95,13 @@ pub(super) struct Ranges {
 /// Where limits of Turnbull's estimate come from.
 pub(super) fn how(resamples: u32, in_blocks: bool) -> &'static str {
     match (resamples, in_blocks) {
-        (0, _) => {
+        (0, false) => {
             "from the lower log-log limit on lower ends to the upper one on upper ends, each canary taken \
              as independent"
+        }
+        (0, true) => {
+            "from the lower limit on lower ends to the upper one on upper ends, the wider of the log-log ones \
+             and those by blocks of submission time"
         }
         (_, false) => "by bootstrap of canaries, approximate",
         (_, true) => "by bootstrap of blocks of submission time, approximate",
@@ -92,8 +109,9 @@ pub(super) fn how(resamples: u32, in_blocks: bool) -> &'static str {
 }
 
 impl Sample {
-    pub fn new(decided: &[Decided<'_>]) -> Sample {
-        let mut sample = Sample::default();
+    /// Of these; and how often the rule runs, where that is known.
+    pub fn new(decided: &[Decided<'_>], period: Option<u64>) -> Sample {
+        let mut sample = Sample { period, ..Sample::default() };
         for (canary, verdict) in decided {
             let Some(observation) = observation(canary, verdict) else { continue };
             let interval = match verdict.ttd {
@@ -188,6 +206,19 @@ impl Sample {
         self.intervals.iter().map(lower).collect()
     }
 
+    /// How often the rule runs, nanoseconds, where that is known.
+    pub fn period(&self) -> Option<u64> {
+        self.period
+    }
+
+    /// Is it chance where in its interval a time lies, and are the intervals short enough to tell?
+    pub fn lies_by_chance(&self, upper: &Curve) -> bool {
+        let wide = self.coarseness().unwrap_or(0);
+        let short = wide <= median(upper).saturating_mul(LONGEST);
+        let in_step = self.period.is_some_and(|period| period >= wide / 4);
+        short && !in_step && self.dated == 0
+    }
+
     /// Limits of Turnbull's estimate: by blocks where there are enough of them, else by canaries; by so
     /// many resamples, where that many are worth it.
     pub fn ranges(
@@ -203,17 +234,36 @@ impl Sample {
             let plan = (resamples, SEED, confidence);
             turnbull_intervals(&self.intervals, blocks.unwrap_or(&single), plan, asked)
         };
-        match resamples.and_then(draw) {
+        match resamples.filter(|_| self.lies_by_chance(upper)).and_then(draw) {
             Some(found) => Ranges {
                 resamples: found.iter().map(|(low, _)| low.used).max().unwrap_or(0),
                 limits: found.iter().map(|(low, high)| (low.lower, high.upper)).collect(),
                 in_blocks: blocks.is_some(),
             },
-            None => Ranges {
-                limits: self.between_ends(upper, confidence, asked),
-                resamples: 0,
-                in_blocks: false,
-            },
+            None => {
+                let mut limits = self.between_ends(upper, confidence, asked);
+                let drawn = affordable(2 * self.intervals.len()).zip(blocks);
+                if let Some((resamples, blocks)) = drawn {
+                    self.widen(&mut limits, blocks, (resamples, SEED, confidence), asked);
+                }
+                Ranges { limits, resamples: 0, in_blocks: drawn.is_some() }
+            }
+        }
+    }
+
+    /// No narrower than limits by blocks of the ends.
+    fn widen(
+        &self,
+        limits: &mut [(f64, f64)],
+        blocks: &Blocks,
+        plan: (u32, u64, f64),
+        asked: &[Statistic],
+    ) {
+        let of = |ends: &[Observation]| curve_intervals(ends, blocks, plan, asked);
+        let found = of(&self.lower_ends()).into_iter().zip(of(&self.observations));
+        for (limits, (low, high)) in limits.iter_mut().zip(found) {
+            limits.0 = low.map_or(limits.0, |low| low.lower.min(limits.0));
+            limits.1 = high.map_or(limits.1, |high| high.upper.max(limits.1));
         }
     }
 

@@ -29,8 +29,12 @@ pub(super) const DIFFERENT: f64 = 0.2;
 const TOO_MANY: &str = "too many canaries for a report";
 
 /// The numbers of one expectation.
-pub(super) fn distribution(decided: &[Decided<'_>], deadline_ns: u64, block: Length) -> TtdReport {
-    let sample = Sample::new(decided);
+pub(super) fn distribution(
+    decided: &[Decided<'_>],
+    deadline_ns: u64,
+    (block, period): (Length, Option<u64>),
+) -> TtdReport {
+    let sample = Sample::new(decided, period);
     let Fit { upper: curve, turnbull: estimate, method, label } = sample.fit();
     let blocks = Blocks::by_time(&sample.submitted, block.ns);
     let followed_ns = sample.observations.iter().map(|o| o.time_ns).max().unwrap_or(0);
@@ -126,7 +130,7 @@ fn turnbull(
     let asked = QUANTILES.map(Statistic::Quantile);
     let plan = (affordable_turnbull(sample.intervals.len()), CONFIDENCE);
     let ranges = sample.ranges(upper, Some(blocks), plan, &asked);
-    if ranges.resamples == 0 {
+    if !ranges.in_blocks && ranges.resamples == 0 {
         report.blocks.not_computed.get_or_insert_with(|| TOO_MANY.to_owned());
     }
     report.blocks.resamples = ranges.resamples;

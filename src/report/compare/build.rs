@@ -95,10 +95,11 @@ pub(super) fn series(assessment: &Assessment) -> Vec<Series<'_>> {
         for (index, plan) in route.plan.expectations.iter().enumerate() {
             let decided: Vec<(&CanaryView, &Verdict)> =
                 route.canaries.iter().filter_map(|c| Some((c, c.verdicts.get(index)?))).collect();
-            let sample = Sample::new(&decided);
+            let found = schedule::find(&decided, plan, &assessment.watchers);
+            let period = blocks::period(plan, found.as_ref());
+            let sample = Sample::new(&decided, period);
             let fit = sample.fit();
             let cut = assessment.cut;
-            let found = schedule::find(&decided, plan, &assessment.watchers);
             let block = blocks::length(plan, &assessment.watchers, found.as_ref());
             let name = name.clone();
             all.push(Series { name, route, plan, decided, sample, fit, cut, block });

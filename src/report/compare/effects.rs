@@ -9,7 +9,8 @@
 //! Where A did not reach its median, the highest of two lower quantiles that it did reach is compared too: a
 //! restricted mean is then mostly of those that were never detected, and hardly moves.
 //!
-//! Of more canaries than Turnbull's estimate can be resampled for, the ends themselves are: the lower ends
+//! Of more canaries than Turnbull's estimate can be resampled for, and where it is not chance where in its
+//! interval a time lies ([`crate::report::sample`]), the ends themselves are: the lower ends
 //! bound a time from below and the upper ends from above. So are the ends of finely polled times beside
 //! a side that was polled otherwise. Those limits are wider, and a comparison says what was drawn.
 
@@ -116,7 +117,12 @@ fn plan(a: &Series<'_>, b: &Series<'_>, apart: bool) -> ((Drawn, Drawn), Option<
     let sides = [a, b];
     let any = sides.iter().any(|s| s.fit.turnbull.is_some());
     let of = |side: &Series<'_>| match side.fit.method {
-        Method::Turnbull if affordable_turnbull(side.n()).is_some() => Drawn::Turnbull,
+        Method::Turnbull
+            if side.sample.lies_by_chance(&side.fit.upper)
+                && affordable_turnbull(side.n()).is_some() =>
+        {
+            Drawn::Turnbull
+        }
         Method::Turnbull => Drawn::BothEnds,
         Method::KaplanMeierUpperEnds if any || apart => Drawn::BothEnds,
         Method::KaplanMeierUpperEnds => Drawn::UpperEnds,

@@ -176,8 +176,9 @@ fn polled(pair: &Pair, effect: Option<Effect>) -> String {
     let ends = pair.drawn.is_some_and(|(a, b)| [a, b].contains(&Drawn::BothEnds));
     if ends {
         words.push_str(
-            "; the limits are wide: they run from lower ends to upper ends of polled times, where there are too \
-             many to be resampled otherwise or the other side was polled otherwise",
+            "; the limits are wide: they run from lower ends to upper ends of polled times, where nothing says \
+             where in between the times lie, there are too many to be resampled otherwise or the other side \
+             was polled otherwise",
         );
     }
     if let Some(apart) = pair.polled_apart_ns {

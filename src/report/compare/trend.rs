@@ -244,7 +244,7 @@ fn point(
     whole: &Series<'_>,
     until: u64,
 ) -> (Point, Sample, Fit) {
-    let sample = Sample::new(decided);
+    let sample = Sample::new(decided, whole.sample.period());
     let fit = sample.fit_like(&whole.fit);
     let known = until > 0 && known_until(&sample, &fit) >= until && fit.upper.subjects() > 0;
     // All lines together cost no more than the whole would.

@@ -96,6 +96,36 @@ fn the_share_is_told_in_batches_where_canaries_share_them() {
 }
 
 #[test]
+fn limits_hold_wherever_in_their_intervals_times_lie_unless_that_is_chance() {
+    let of = |rule_period_ns, width| {
+        let kind = "poll";
+        expectation(Route { kind, rule_period_ns, ..Route::new("r", &poll(width)) })
+    };
+    let note = |e: &ExpectationReport| e.notes[0].clone();
+    let p50 = |e: &ExpectationReport| {
+        let value = e.ttd.quantiles[0].value.unwrap();
+        (value.lower.ns().unwrap(), value.upper.ns().unwrap())
+    };
+    let free = of(Some(1), 1.5);
+    assert!(note(&free).contains("by bootstrap of canaries"), "{}", note(&free));
+    // A rule in step with the polls; and polls much further apart than times are long.
+    let stepped = of(Some(S), 1.5);
+    assert!(note(&stepped).contains("lower log-log limit on lower ends"), "{}", note(&stepped));
+    assert!(stepped.ttd.blocks.not_computed.is_some());
+    assert!(p50(&stepped).0 < p50(&free).0 && p50(&free).1 < p50(&stepped).1);
+    // Upper ends from 2 s to 5 s, lower ends 1.5 s before: whichever it is, its median is held.
+    assert!(p50(&stepped).0 < 1_950_000_000 && 3_450_000_000 < p50(&stepped).1);
+    let wide = Route::new("r", &[Fate::Polled(0.0, 3.0); 30]);
+    let fates: Vec<Fate> = (0..30).map(|i| Fate::Polled(0.0, f64::from(i % 9 + 1))).collect();
+    let [short, wide] = [wide.fates, fates].map(|fates| polled(&fates));
+    assert!(note(&short).contains("by bootstrap"), "{}", note(&short));
+    assert!(note(&wide).contains("by bootstrap"), "nine is not twice five: {}", note(&wide));
+    let fates: Vec<Fate> =
+        (0..30).map(|i| Fate::Polled(0.0, if i < 20 { 1.0 } else { 9.0 })).collect();
+    assert!(note(&polled(&fates)).contains("on lower ends to the upper one on upper ends"));
+}
+
+#[test]
 fn what_another_watcher_found_late_enters_as_an_interval() {
     let seen = || (0..29).map(|i| Fate::Seen(2.0 + f64::from(i) / 10.0)).collect::<Vec<_>>();
     let of = |late: Fate| {

@@ -290,7 +290,11 @@ fn in_words(route: &TrendRoute, margin: f64) -> (String, String) {
     let mut state = if change.statistic > 0.0 { "slower" } else { "faster" };
     let day: String = rfc3339(change.since_ns).chars().take(10).collect();
     let mut words =
-        format!("{state} since {day} (p = {p:.3}, {} permutations)", change.permutations);
+        format!("{state} since {day} (p = {p:.3}, {} permutations", change.permutations);
+    if change.together > 1 {
+        words.push_str(&format!(" of {} blocks each, since times come together", change.together));
+    }
+    words.push(')');
     if route.upper_ends {
         words.push_str(", sought on the upper ends of polled times");
     }

@@ -314,9 +314,6 @@ impl Ctx<'_> {
         if !own {
             ttd.lower_ns = lower_ns.min(ttd.upper_ns);
             by = lower_by;
-        } else if ttd.lower_ns > deadline && lower_ns <= deadline {
-            // Another listed watcher may have had it in time, between two of its looks.
-            ttd.lower_ns = lower_ns;
         }
         let name = self.case.fold.names.name(seen.watcher);
         let plan = watcher(self.case.run, name);
@@ -368,14 +365,14 @@ impl Ctx<'_> {
         })
     }
 
-    /// A later stage bounds this one from above alone. From below only the listed watchers' own sightings
-    /// do, however late they came; without one the submission is all that is known.
+    /// A later stage bounds this one from above alone. From below only a listed watcher's own sighting
+    /// does, however late it came; without one the submission is all that is known.
     fn own_lower(&self) -> (u64, Dated) {
-        let lower = |seen| {
+        let first = self.own().min_by_key(|s| s.observed);
+        first.map_or((0, Dated::BySight), |seen| {
             let (interval, by) = dated(self.case, self.times, seen);
             (interval.lower_ns, by)
-        };
-        self.own().map(lower).min_by_key(|(ns, _)| *ns).unwrap_or((0, Dated::BySight))
+        })
     }
 
     /// Only where the configuration bounds the clocks and the dialect dates the stage.

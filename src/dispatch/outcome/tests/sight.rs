@@ -68,37 +68,6 @@ fn a_file_read_late_is_an_interval_and_straddles() {
     assert_eq!((ends(&verdict), verdict.caught_up), (Some((2_000, 17_660)), true));
 }
 
-/// A file showed it after the deadline; an index that is polled may have had it before.
-#[test]
-fn what_another_listed_watcher_may_have_had_in_time_is_not_late() {
-    let mut run = unsharp("file");
-    run.routes[0].expectations[0].watchers.push("index".into());
-    run.watchers.push(WatcherPlan {
-        name: "index".into(),
-        kind: "poll".into(),
-        resolution_ns: 4_000 * MS,
-        ..run.watchers[0].clone()
-    });
-    let told = |not_before: f64, seconds: f64| {
-        let mut rows = delivered();
-        rows.push(Row::Sighting(sighting(1, 11.0, "rule")));
-        rows.push(Row::Sighting(SightingRow {
-            watcher: "index".into(),
-            not_before: Some(at(not_before)),
-            ..sighting(1, seconds, "rule")
-        }));
-        verdict_of(run.clone(), rows, 50.0).1
-    };
-    let open = told(8.0, 12.0);
-    assert_eq!(
-        (open.outcome, open.reason.clone()),
-        (Outcome::Indeterminate, Some(Reason::Straddles))
-    );
-    assert_eq!(ends(&open), Some((8_000, 11_000)));
-    let late = told(10.5, 14.5);
-    assert_eq!((late.outcome, ends(&late)), (Outcome::Late, Some((10_995, 11_000))));
-}
-
 /// As after a crash: looks resumed long after, and read on where the last ones had ended.
 #[test]
 fn what_was_read_after_the_horizon_may_have_come_in_time() {

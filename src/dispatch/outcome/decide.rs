@@ -308,15 +308,14 @@ impl Ctx<'_> {
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
         let (mut ttd, mut by) = dated(self.case, self.times, seen);
-        let deadline = self.expectation.deadline_ns;
-        let own = seen.stage == self.expectation.stage;
-        let (lower_ns, lower_by) = self.own_lower();
-        if !own {
+        if seen.stage > self.expectation.stage {
+            let (lower_ns, own) = self.own_lower();
             ttd.lower_ns = lower_ns.min(ttd.upper_ns);
-            by = lower_by;
+            by = own;
         }
         let name = self.case.fold.names.name(seen.watcher);
         let plan = watcher(self.case.run, name);
+        let deadline = self.expectation.deadline_ns;
         verdict.outcome = if ttd.upper_ns <= deadline {
             Outcome::Detected
         } else if ttd.lower_ns > deadline {
@@ -326,11 +325,8 @@ impl Ctx<'_> {
             Outcome::Indeterminate
         };
         let sighted = by_sight(self.case, self.times.submitted, seen);
-        // When a later stage was made says nothing against a watcher that did not see this one by then.
-        let may_be = own || ttd.lower_ns <= deadline;
         verdict.by_created_time = sighted.upper_ns > deadline
-            && (verdict.outcome == Outcome::Detected
-                || (may_be && self.created_in_time(seen, plan)));
+            && (verdict.outcome == Outcome::Detected || self.created_in_time(seen, plan));
         if verdict.by_created_time {
             verdict.outcome = Outcome::Detected;
             verdict.reason = None;
@@ -341,6 +337,7 @@ impl Ctx<'_> {
         verdict.watcher = Some(self.case.fold.names.shared(seen.watcher));
         verdict.rule = seen.rule.map(|r| self.case.fold.names.shared(r));
         verdict.polled = plan.is_some_and(|w| w.kind == "poll");
+        let own = seen.stage == self.expectation.stage;
         verdict.caught_up = own && is_caught_up(plan, ttd);
     }
 

@@ -50,37 +50,6 @@ fn a_record_that_was_made_before_a_look_that_lacked_it_goes_by_its_own_time() {
     assert!(!verdict.by_created_time, "in time by our own look as well");
 }
 
-/// The alert was made in time, and the index of events did not show the event until after the deadline.
-#[test]
-fn when_a_later_stage_was_made_says_nothing_against_the_watcher_of_an_earlier_one() {
-    let mut run = dating(S as u64);
-    run.watchers[0].kind = "file".into();
-    run.routes[0].expectations[0].stage = Stage::Ingested;
-    run.routes[0].expectations[0].watchers = vec!["index".into()];
-    run.watchers.push(WatcherPlan {
-        name: "index".into(),
-        stage: Stage::Ingested,
-        kind: "poll".into(),
-        max_offset_ns: None,
-        dates_stage: false,
-        ..run.watchers[0].clone()
-    });
-    let alert =
-        SightingRow { created_time_ns: Some(at(2.0).wall_ns + 1), ..sighting(1, 13.0, "rule") };
-    let mut rows = delivered();
-    rows.push(Row::Sighting(alert));
-    let alone = verdict_of(run.clone(), rows.clone(), 50.0).1;
-    assert!(alone.outcome == Outcome::Detected && alone.by_created_time, "{alone:?}");
-    rows.push(Row::Sighting(SightingRow {
-        watcher: "index".into(),
-        stage: Stage::Ingested,
-        not_before: Some(at(12.5)),
-        ..sighting(1, 13.5, "rule")
-    }));
-    let seen = verdict_of(run, rows, 50.0).1;
-    assert_eq!((seen.outcome, seen.by_created_time), (Outcome::Late, false), "{:?}", seen.ttd);
-}
-
 #[test]
 fn a_record_made_before_the_canary_or_after_we_saw_it_is_not_believed() {
     for (created, seen, outcome) in

@@ -15,7 +15,7 @@ pub enum LedgerError {
         reason: String,
     },
     /// Its file is there and holds nothing: a writer died before its first commit.
-    #[error("ledger {path}: it is empty; nothing was ever recorded in it")]
+    #[error("ledger {path}: it is empty: nothing was ever recorded in it; `dwell run` begins it")]
     Empty {
         /// The ledger's file.
         path: String,

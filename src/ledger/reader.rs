@@ -78,7 +78,11 @@ impl Reader {
     pub fn open(path: &Path) -> Result<Reader, LedgerError> {
         let path = true_path(path);
         let committed = marks::read(&path).committed;
-        let connection = schema::open_reader(&path)?;
+        let connection = schema::open_reader(&path).map_err(|error| match error {
+            // Emptied, and not begun: its marks know of rows.
+            LedgerError::Empty { .. } if committed > 0 => writer::lost_rows(&path, 0, committed),
+            other => other,
+        })?;
         let reader = Reader { connection, path };
         let found = reader.heads()?.iter().map(|head| head.seq).max().unwrap_or(0);
         if found < committed {

@@ -147,6 +147,24 @@ fn a_newer_format_and_foreign_files_are_refused() {
 }
 
 #[test]
+fn an_emptied_ledger_is_damaged_and_not_new() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("l.db");
+    sample(&path).close(SECOND).unwrap();
+    std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+    for _ in ["before a writer looked", "and after"] {
+        let error = Reader::open_if_any(&path).unwrap_err();
+        assert!(matches!(error, LedgerError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("rows were committed, 0 are left"), "{error}");
+        assert!(matches!(open(&path), Err(LedgerError::Damaged { .. })));
+    }
+    // Without marks it is what a writer leaves that died before its first commit.
+    remove(&path);
+    std::fs::write(&path, "").unwrap();
+    assert!(matches!(Reader::open_if_any(&path), Err(LedgerError::Empty { .. })));
+}
+
+#[test]
 fn an_old_sqlite_is_refused() {
     let path = Path::new("l.db");
     assert!(schema::check_sqlite(path, 3_051_002, "3.51.2").is_err());

@@ -150,8 +150,7 @@ fn interval(case: &Case<'_>, times: &Times, seen: &Seen) -> Interval {
 /// True for a sighting that bears on an expectation: it came before the horizon, or may have come in time.
 /// What is read late, after a crash or an outage, may have come long before. Where it surely came after the
 /// deadline and perhaps after the horizon, the canary stays missed: it was not in time, and that is certain.
-fn bears(case: &Case<'_>, times: &Times, expectation: &ExpectationPlan, seen: &Seen) -> bool {
-    let since = interval(case, times, seen);
+fn bears(expectation: &ExpectationPlan, since: Interval) -> bool {
     since.upper_ns <= expectation.horizon_ns || since.lower_ns <= expectation.deadline_ns
 }
 
@@ -202,7 +201,7 @@ fn expected_at(case: &Case<'_>, times: &Times, seen: &Seen) -> bool {
             e.stage == seen.stage
                 && listed(case, e, seen)
                 && names(case, e, seen)
-                && bears(case, times, e, seen)
+                && bears(e, interval(case, times, seen))
         });
     }
     let mut alerts = all.iter().filter(|e| e.stage >= Stage::Detected).peekable();
@@ -293,7 +292,7 @@ impl Ctx<'_> {
 
     fn deciding(&self) -> Option<&Seen> {
         self.satisfying()
-            .filter(|s| bears(self.case, self.times, self.expectation, s))
+            .filter(|s| bears(self.expectation, self.bounds(s).0))
             .min_by_key(|s| (interval(self.case, self.times, s).upper_ns, s.observed))
     }
 
@@ -307,12 +306,7 @@ impl Ctx<'_> {
     }
 
     fn seen(&self, seen: &Seen, verdict: &mut Verdict) {
-        let (mut ttd, mut by) = dated(self.case, self.times, seen);
-        if seen.stage > self.expectation.stage {
-            let (lower_ns, own) = self.own_lower();
-            ttd.lower_ns = lower_ns.min(ttd.upper_ns);
-            by = own;
-        }
+        let (ttd, by) = self.bounds(seen);
         let name = self.case.fold.names.name(seen.watcher);
         let plan = watcher(self.case.run, name);
         let deadline = self.expectation.deadline_ns;
@@ -360,6 +354,17 @@ impl Ctx<'_> {
                 && listed(self.case, self.expectation, seen)
                 && self.names(seen)
         })
+    }
+
+    /// Time since submission to the expectation's stage, as a sighting at it or beyond bounds it.
+    fn bounds(&self, seen: &Seen) -> (Interval, Dated) {
+        let (mut since, mut by) = dated(self.case, self.times, seen);
+        if seen.stage > self.expectation.stage {
+            let (lower_ns, own) = self.own_lower();
+            since.lower_ns = lower_ns.min(since.upper_ns);
+            by = own;
+        }
+        (since, by)
     }
 
     /// A later stage bounds this one from above alone. From below only a listed watcher's own sighting
@@ -479,7 +484,7 @@ impl Ctx<'_> {
     /// the horizon nobody knows that it had not come before.
     fn censored_at(&self) -> u64 {
         let submitted = self.times.submitted;
-        let earliest = |s: &Seen| interval(self.case, self.times, s).lower_ns;
+        let earliest = |s: &Seen| self.bounds(s).0.lower_ns;
         let not_yet = self.satisfying().map(earliest).min().unwrap_or(u64::MAX);
         let horizon = not_yet.min(self.expectation.horizon_ns);
         let mut end = self.case.cut.min(submitted.saturating_add_unsigned(horizon));

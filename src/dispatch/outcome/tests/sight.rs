@@ -105,6 +105,33 @@ fn what_was_read_after_the_horizon_may_have_come_in_time() {
     }
 }
 
+/// Nobody listened to who is told, who may have told in time; but the stage's own watcher saw that it was
+/// not there long after the deadline.
+#[test]
+fn a_later_stage_that_was_told_late_does_not_reach_back_beyond_the_stage_s_own_watcher() {
+    let mut run = unsharp("file");
+    run.watchers.push(WatcherPlan {
+        name: "hook".into(),
+        stage: Stage::Notified,
+        kind: "webhook".into(),
+        push: true,
+        ..run.watchers[0].clone()
+    });
+    let mut rows = delivered();
+    rows.extend([look(0.0, 120.0), look(120.0, 120.5)]);
+    let own = SightingRow { not_before: Some(at(99.0)), ..sighting(1, 101.0, "rule") };
+    rows.push(Row::Sighting(own));
+    let Row::Blind(unheard) = deaf(3.0, 110.0) else { panic!("a span") };
+    rows.push(Row::Blind(Blind { watcher: "hook".into(), ..unheard }));
+    rows.push(Row::Sighting(SightingRow {
+        watcher: "hook".into(),
+        stage: Stage::Notified,
+        ..sighting(1, 111.0, "rule")
+    }));
+    let missed = verdict_of(run, rows, 130.0).1;
+    assert_eq!((missed.outcome, missed.ttd), (Outcome::Missed, None));
+}
+
 #[test]
 fn the_first_look_of_a_poll_says_nothing_about_the_time_before() {
     let mut plan = plan("poll", None);

@@ -67,7 +67,8 @@ pub(super) fn view(case: &Case<'_>) -> CanaryView {
     }
 }
 
-/// From the submission of the first event to that of the completing one; `None` where it was not sent.
+/// From the submission of the first event to that of the completing one; `None` where it was not sent, or
+/// nobody knows when.
 fn completing_after(case: &Case<'_>, submitted: AxisNs) -> Option<u64> {
     let canary = case.canary;
     if canary.completing == 0 {
@@ -76,7 +77,10 @@ fn completing_after(case: &Case<'_>, submitted: AxisNs) -> Option<u64> {
     let sent =
         |h: &&Handed| h.event == canary.completing && !matches!(h.result, HandedResult::NotSent);
     let handed = canary.handed.iter().find(sent)?;
-    Some(case.fold.axis().of(&handed.submitted).saturating_sub(submitted).max(0) as u64)
+    let after = case.fold.axis().of(&handed.submitted).saturating_sub(submitted);
+    // What a crash left open was written down with the canary's planned instant: when it left is not known.
+    let known = after > 0 || !matches!(handed.result, HandedResult::Unknown);
+    known.then_some(after.max(0) as u64)
 }
 
 /// What the receipts alone prove.

@@ -612,6 +612,24 @@ fn a_burst_is_measured_from_its_completing_event_or_not_at_all() {
     assert_eq!(seconds(verdict.ttd), Some(1.75));
 }
 
+/// Killed after the first event: the receipts of the others have the canary's planned instant.
+#[test]
+fn after_a_crash_nobody_knows_when_the_completing_event_left() {
+    let mut rows = watched(-1);
+    rows.extend([intent(1, 2), receipt(1, 0, accepted(Strength::Written))]);
+    rows.push(Row::Receipt(ReceiptRow {
+        canary: id(1),
+        event: 1,
+        submitted_at: at(-0.001),
+        late_ns: 0,
+        result: EventResult::Unknown { reason: "crash between hand-over and receipt".into() },
+    }));
+    rows.push(Row::Sighting(sighting(1, 2.75, "rule")));
+    let (canary, detected) = verdict(rows, 50.0);
+    assert_eq!((detected.outcome, detected.ttd_completing), (Outcome::Detected, None));
+    assert_eq!(canary.stages[0].since_completing, None);
+}
+
 /// Planned at its instant: never reached, in flight, handed over, withdrawn after its intent or without
 /// one. Each row with the second at which it is written.
 fn planned(serial: u32, instant: f64, delay: f64, kind: u8) -> Vec<(f64, Row)> {

@@ -35,6 +35,8 @@ fn plan(seed: u64, deadline: u64) -> Plan {
         deadline,
         horizon: 30 * 24 * HOUR,
         look_every: 6 * HOUR,
+        share: 0.5,
+        rule_period: None,
     }
 }
 

@@ -44,6 +44,9 @@ pub struct Plan {
     pub deadline: u64,
     pub horizon: u64,
     pub look_every: u64,
+    /// The objective's share.
+    pub share: f64,
+    pub rule_period: Option<u64>,
 }
 
 impl Plan {
@@ -142,8 +145,8 @@ impl Plan {
                 rules: vec![],
                 deadline_ns: self.deadline,
                 horizon_ns: self.horizon,
-                rule_period_ns: None,
-                share: 0.5,
+                rule_period_ns: self.rule_period,
+                share: self.share,
                 confidence: None,
                 min_n: 1,
             }],

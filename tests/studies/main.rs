@@ -12,3 +12,4 @@ mod campaign;
 mod coverage;
 mod paper;
 mod timing;
+mod together;

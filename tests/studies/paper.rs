@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{bias, coverage, timing};
+use super::{bias, coverage, timing, together};
 
 /// One line of a table: study, what is shown, truth, figure.
 pub struct Line(pub &'static str, pub String, pub String, pub String);
@@ -30,9 +30,14 @@ fn page() -> String {
         out.push_str(&cell.row());
     }
     out.push_str(CAMPAIGNS);
-    for study in
-        [timing::aliasing(), timing::stall(), bias::never(), bias::unproven(), bias::midway()]
-    {
+    for study in [
+        timing::aliasing(),
+        timing::stall(),
+        bias::never(),
+        bias::unproven(),
+        bias::midway(),
+        together::together(),
+    ] {
         for Line(study, figure, truth, found) in study {
             out.push_str(&format!("| {study} | {figure} | {truth} | {found} |\n"));
         }

@@ -32,6 +32,8 @@ fn plan(arrivals: Arrivals, seed: u64, begin: u64) -> Plan {
         deadline: 600 * S,
         horizon: 6_000 * S,
         look_every: 1_800 * S,
+        share: 0.5,
+        rule_period: None,
     }
 }
 

@@ -12,7 +12,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-use super::Client;
+use super::clients::{Client, Clients};
 use crate::watchers::WatchContext;
 
 /// How long brokers may take to answer a question.
@@ -42,7 +42,7 @@ pub(in crate::watchers) struct Unanswered {
 
 /// Asks for the ends again and again until nobody listens.
 pub(super) struct Asker {
-    pub consumer: Arc<Client>,
+    pub clients: Arc<Clients>,
     pub topic: String,
     pub context: WatchContext,
     pub answers: Sender<Answer>,
@@ -53,12 +53,14 @@ impl Asker {
         loop {
             let begin = Instant::now();
             let asked = self.context.clock.now();
-            let ends = ends(&self.consumer, &self.topic);
+            let consumer = self.clients.present();
+            let ends = ends(&consumer, &self.topic);
             // The reader polls: by now it has heard the reason.
-            let ends = ends.map_err(|trouble| explained(&self.consumer, trouble));
+            let ends = ends.map_err(|trouble| explained(&consumer, trouble));
             if self.answers.send(Answer { asked, ends }).is_err() {
                 return;
             }
+            drop(consumer);
             while begin.elapsed() < ASK {
                 if self.context.stop.load(Ordering::Relaxed) {
                     return;

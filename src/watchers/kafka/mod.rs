@@ -6,7 +6,9 @@
 //!   record after that is read. No group is joined and no offset committed: the position is in our
 //!   ledger alone, beside what it led to.
 //! - A look is complete when every partition has been read up to the high watermark that was asked
-//!   for after the look began. Asking is done on a thread of its own, so that no record waits for it.
+//!   for after the look began. Asking is done on a thread of its own, so that no record waits for it. Where the
+//!   last offsets are markers, which no reader is given, reading begins anew there, and the end that the library
+//!   reports then counts; one that it reported before may lie before the watermark.
 //! - Brokers that do not answer are a blind span of the target; since offsets stay, what happened
 //!   meanwhile is read afterwards and the span is recovered. Records that retention removed before
 //!   they were read are a span that nothing recovers.
@@ -21,25 +23,28 @@
 //! - Brokers that answer about the ends and let nobody read are a blind span of ours. It lasts until a
 //!   record or the end of a partition is read.
 //!
+//! - Where the ends are beyond us and nothing can be read for [`STUCK`], whatever the reason, that is a blind
+//!   span too, and the topic is read through a new client: the library can take a topic that was made anew for
+//!   the old one with news of long ago, and waits then for ever.
+//!
 //! Not promised: record times (a sighting's time is ours), that brokers who hang for less than [`FRESH`]
 //! without breaking a connection are noticed, and that a topic is known for another one that was made anew
 //! and filled past our position between two questions: brokers name topics by name alone here.
 
+mod clients;
 mod ends;
+mod record;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use dwell_injectors::kafka_complaints::Complaints;
 use dwell_injectors::kafka_settings::{KafkaProperties, KafkaSecurity, connection_properties};
 use dwell_injectors::stamp::Stamp;
-use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
@@ -48,14 +53,17 @@ use serde_json::Value;
 use super::intake::{Intake, Mark, ns};
 use super::{RESOLUTION, SettingsError, WatchContext, WatchError, Watcher, later, not_before};
 use crate::dialects::Dialect;
+use clients::{Client, Clients};
 use ends::{Answer, Asker, Ends, NAP, Unanswered, ends, explained};
+use record::carried;
 
-/// Headers of a record that are read.
-const MAX_HEADERS: usize = 64;
 /// A look that reached its goal so soon was at the end of the topic.
 const PROMPT: Duration = Duration::from_millis(500);
 /// How long after such a look began what comes is taken for new: the next one is due before.
 const FRESH: Duration = Duration::from_millis(1500);
+
+/// How long nothing can be read, although there is something, before a new client is tried.
+const STUCK: Duration = Duration::from_secs(10);
 
 /// The Kafka watcher.
 pub(super) struct KafkaWatcher {
@@ -72,21 +80,6 @@ struct Position {
     next: BTreeMap<i32, i64>,
 }
 
-/// Hears why the library gets no answer.
-#[derive(Default)]
-struct Listener(Complaints);
-
-impl ClientContext for Listener {
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.0.note(&error, reason);
-    }
-}
-
-impl ConsumerContext for Listener {}
-
-/// A consumer that keeps its complaints.
-type Client = BaseConsumer<Listener>;
-
 impl KafkaWatcher {
     pub fn new(
         (brokers, topic): (&[String], &str),
@@ -100,7 +93,7 @@ impl KafkaWatcher {
         Ok(KafkaWatcher { topic, brokers, properties, dialect })
     }
 
-    fn consumer(&self) -> Result<Client, KafkaError> {
+    fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (name, value) in self.properties.iter() {
             config.set(name, value);
@@ -120,13 +113,14 @@ impl KafkaWatcher {
             .set("reconnect.backoff.max.ms", "1000")
             .set("queued.max.messages.kbytes", "16384")
             .set_log_level(RDKafkaLogLevel::Critical);
-        config.create_with_context(Listener::default())
+        config
     }
 
     /// Asks for the ends of all partitions once, and reads nothing.
     pub fn try_once(&self) -> Result<usize, Unanswered> {
-        let consumer =
-            self.consumer().map_err(|e| Unanswered { reason: e.to_string(), ours: true })?;
+        let clients = Clients::new(self.config())
+            .map_err(|e| Unanswered { reason: e.to_string(), ours: true })?;
+        let consumer = clients.present();
         ends(&consumer, &self.topic).map(|ends| ends.len()).map_err(|trouble| {
             // Complaints are handed over by polling.
             for _ in 0..30 {
@@ -151,15 +145,15 @@ impl Watcher for KafkaWatcher {
     }
 
     fn run(self: Box<Self>, context: WatchContext) -> Result<(), WatchError> {
-        let consumer = self.consumer().map_err(|e| WatchError::Environment {
+        let clients = Clients::new(self.config()).map_err(|e| WatchError::Environment {
             watcher: context.name.clone(),
             reason: format!("the Kafka library refuses the settings: {e}"),
         })?;
-        let consumer = Arc::new(consumer);
+        let clients = Arc::new(clients);
         context.pulse.heed();
         let (answers, inbox) = bounded(1);
         let asker = Asker {
-            consumer: consumer.clone(),
+            clients: clients.clone(),
             topic: self.topic.clone(),
             context: context.clone(),
             answers,
@@ -172,7 +166,7 @@ impl Watcher for KafkaWatcher {
                 reason: format!("cannot start a thread: {e}; raise the limit of processes"),
             })?;
         let (intake, mark) = Intake::open(context, self.dialect)?;
-        let reader = Reader::new(consumer, self.topic, intake, mark);
+        let reader = Reader::new(clients, self.topic, intake, mark);
         let ended = reader.run(&inbox);
         // The asker ends when nobody takes its answers.
         drop(inbox);
@@ -181,32 +175,26 @@ impl Watcher for KafkaWatcher {
     }
 }
 
-/// What a record carries beside its value.
-fn carried<'m>(message: &'m BorrowedMessage<'_>) -> Vec<&'m [u8]> {
-    let headers = message.headers().into_iter().flat_map(|headers| {
-        (0..headers.count().min(MAX_HEADERS)).flat_map(move |at| {
-            let header = headers.get(at);
-            [Some(header.key.as_bytes()), header.value]
-        })
-    });
-    message.key().into_iter().chain(headers.flatten()).collect()
-}
-
 /// Reads records and keeps the look.
 struct Reader {
+    clients: Arc<Clients>,
     consumer: Arc<Client>,
     topic: String,
     intake: Intake,
     /// What the run before left.
     before: Option<Position>,
     next: BTreeMap<i32, i64>,
-    /// Partitions whose end the library has reported since their last record.
-    at_end: BTreeMap<i32, bool>,
+    /// The ends that were known when reading was last begun from `next`: an end that the library reports from
+    /// then on lies no earlier.
+    begun: Ends,
+    /// Ends up to which everything was read or is given to no reader, by the library's report.
+    reported: BTreeMap<i32, i64>,
     /// Ends that are still to be reached for the look that began at the stamp.
     goal: Option<(Stamp, Ends)>,
-    /// The last answer and the one before it.
+    /// Since when there may be something and nothing was read, or a new client was tried.
+    waiting: Option<Stamp>,
+    /// The last answer.
     last: Ends,
-    earlier: Ends,
     first: bool,
     /// Begin of the last look that reached its goal: what is unread came after it.
     asked: Stamp,
@@ -219,22 +207,24 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(consumer: Arc<Client>, topic: String, intake: Intake, mark: Option<Mark>) -> Reader {
+    fn new(clients: Arc<Clients>, topic: String, intake: Intake, mark: Option<Mark>) -> Reader {
         let now = intake.now();
         let asked = mark.as_ref().map_or(now, |mark| mark.since(now));
         let before = mark
             .and_then(|m| serde_json::from_value::<Position>(m.position).ok())
             .filter(|p| p.topic == topic);
         Reader {
-            consumer,
+            consumer: clients.present(),
+            clients,
             topic,
             intake,
             before,
             next: BTreeMap::new(),
-            at_end: BTreeMap::new(),
+            begun: Ends::new(),
+            reported: BTreeMap::new(),
             goal: None,
+            waiting: None,
             last: Ends::new(),
-            earlier: Ends::new(),
             first: true,
             asked,
             since: asked,
@@ -295,6 +285,7 @@ impl Reader {
                     self.refused = false;
                     let observed = self.intake.now();
                     before = observed;
+                    self.waiting = None;
                     self.came(observed, into_empty);
                     if let Some(payload) = message.payload() {
                         let not_before = not_before(&observed, self.since);
@@ -302,11 +293,13 @@ impl Reader {
                         self.intake.beside(&carried(&message), payload, observed, not_before);
                     }
                     self.next.insert(message.partition(), message.offset() + 1);
-                    self.at_end.insert(message.partition(), false);
                 }
                 Err(KafkaError::PartitionEOF(partition)) => {
                     self.refused = false;
-                    self.at_end.insert(partition, true);
+                    self.waiting = None;
+                    if let Some((_, high)) = self.begun.get(&partition) {
+                        self.reported.insert(partition, *high);
+                    }
                 }
                 Err(error) => self.complaint(&error),
             }
@@ -367,17 +360,17 @@ impl Reader {
             Err(trouble) => {
                 let from = self.intake.looked().unwrap_or(answer.asked);
                 self.intake.blind(from, trouble.reason, trouble.ours);
-                self.goal = None;
+                (self.goal, self.waiting) = (None, None);
                 self.doubt();
                 return Ok(());
             }
         };
         if self.refused {
             // The library tells a refusal once and an end once: what it says now is told anew.
-            self.assign()?;
+            self.assign(&ends)?;
         }
         if self.place(&ends, answer.asked) {
-            self.assign()?;
+            self.assign(&ends)?;
             self.doubt();
             self.commit()?;
             self.intake.ready();
@@ -385,8 +378,36 @@ impl Reader {
         if self.goal.is_none() && !self.refused {
             self.goal = Some((answer.asked, ends.clone()));
         }
-        self.earlier = std::mem::replace(&mut self.last, ends);
-        Ok(())
+        let still = self.last == ends;
+        self.last = ends;
+        let waiting = *self.waiting.get_or_insert(answer.asked);
+        if self.refused {
+            return Ok(());
+        }
+        if answer.asked.since(&waiting).ns > ns(STUCK) {
+            self.begin_anew()
+        } else if still && self.begun != self.last && !self.is_reached(&self.last) {
+            // What is missing may be given to no reader: the library reports the end anew.
+            self.doubt();
+            self.assign(&self.last.clone())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// There is something and nothing can be read: says so, and tries a new client.
+    fn begin_anew(&mut self) -> Result<(), WatchError> {
+        let now = self.intake.now();
+        let from = self.intake.looked().unwrap_or(now);
+        let reason = format!("the brokers answer, and nothing of {:?} can be read", self.topic);
+        self.intake.blind(from, reason, false);
+        self.consumer = self.clients.renew().map_err(|e| WatchError::Environment {
+            watcher: self.intake.context.name.clone(),
+            reason: format!("the Kafka library makes no new client: {e}"),
+        })?;
+        self.waiting = Some(now);
+        self.doubt();
+        self.assign(&self.last.clone())
     }
 
     /// Gives every partition a next offset. True when the assignment has changed.
@@ -399,6 +420,9 @@ impl Reader {
             // A record may have been read after the ends were asked for: an end below our position
             // means something only at the start, or when it went back.
             let back = self.last.get(&partition).is_some_and(|(_, end)| high < *end);
+            if back {
+                self.reported.remove(&partition);
+            }
             let wanted = match (known.or(before), self.before.is_some() || !self.first) {
                 // Retention went past us, or the topic was made anew.
                 (Some(offset), _)
@@ -426,34 +450,38 @@ impl Reader {
         changed
     }
 
-    fn assign(&mut self) -> Result<(), WatchError> {
+    /// Begins to read from the next offsets, while the ends are known to be these.
+    fn assign(&mut self, ends: &Ends) -> Result<(), WatchError> {
         let mut list = TopicPartitionList::new();
         for (&partition, &offset) in &self.next {
             // Fails only for offsets below zero, which brokers do not give.
             let _ = list.add_partition_offset(&self.topic, partition, Offset::Offset(offset));
         }
-        self.at_end.clear();
+        self.begun.clone_from(ends);
         self.consumer.assign(&list).map_err(|e| WatchError::Environment {
             watcher: self.intake.context.name.clone(),
             reason: format!("the Kafka library refuses the offsets: {e}"),
         })
     }
 
+    /// True when everything before these ends was read. The last records of a partition may be markers that no
+    /// reader is given: then the library reports the end.
+    fn is_reached(&self, goal: &Ends) -> bool {
+        goal.iter().all(|(partition, (_, high))| {
+            let next = self.next.get(partition).copied().unwrap_or(0);
+            next >= *high || self.reported.get(partition).is_some_and(|end| end >= high)
+        })
+    }
+
     /// Records the look once its goal is reached.
     fn reach(&mut self) {
         let Some((from, goal)) = &self.goal else { return };
-        // The last records of a partition may be markers that no reader is given: then the library
-        // reports the end and the watermark stands still.
-        let reached = goal.iter().all(|(partition, (_, high))| {
-            let next = self.next.get(partition).copied().unwrap_or(0);
-            let still = self.earlier.get(partition) == self.last.get(partition);
-            next >= *high || (still && self.at_end.get(partition) == Some(&true))
-        });
-        if !reached {
+        if !self.is_reached(goal) {
             return;
         }
         let from = *from;
         self.goal = None;
+        self.waiting = None;
         self.intake.see(from, true);
         let now = self.intake.now();
         self.asked = later(self.asked, from);

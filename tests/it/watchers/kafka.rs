@@ -69,3 +69,30 @@ fn kafka_without_the_right_to_read_is_blind_and_says_so() {
     until("it reads again", || bench.blinds().iter().any(|b| b.to.is_some() && b.recovered));
     running.stop();
 }
+
+/// The end that was reported before the record came is no end any more. As when a topic is made anew behind the library's back: it asks again for ever, and says nothing.
+#[test]
+fn kafka_that_answers_and_lets_nothing_be_read_is_blind_and_asked_anew() {
+    let bench = Bench::new(1);
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("alerts", 1, 1).unwrap();
+    let running = bench.start(&settings(&cluster));
+    let stale = RDKafkaRespErr::RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH;
+    cluster.request_errors(RDKafkaApiKey::Fetch, &[stale; 10_000]);
+    let producer: BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", cluster.bootstrap_servers())
+        .create()
+        .unwrap();
+    let body = bench.alert(0);
+    producer.send(BaseRecord::<str, str>::to("alerts").partition(0).payload(&body)).unwrap();
+    producer.flush(Duration::from_secs(10)).unwrap();
+    let there = bench.clock.now();
+    until("that is told", || bench.blinds().iter().any(|b| b.reason.contains("can be read")));
+    let blind_look =
+        |row: &Row| matches!(row, Row::Look(l) if l.complete && l.from.since(&there).ns > 0);
+    assert!(!bench.rows().iter().any(blind_look), "it says that it has looked where it could not");
+    cluster.clear_request_errors(RDKafkaApiKey::Fetch);
+    until("it is sighted", || bench.sighted() == [0]);
+    until("it sees again", || bench.blinds().iter().any(|b| b.to.is_some() && b.recovered));
+    running.stop();
+}

@@ -240,9 +240,10 @@ fn warnings(
     }
     if let Some(batches) = line.batches.filter(|batches| *batches < line.n) {
         warnings.push(format!(
-            "{} canaries are {batches} batches of {}, and a claim counts those while nothing is known of how \
+            "{} canaries are {batches} {} of {}, and a claim counts those while nothing is known of how \
              often the rule runs: say `rule_period`, or spread the canaries out",
             line.n,
+            if batches == 1 { "batch" } else { "batches" },
             duration(SHORTEST_NS)
         ));
     }

@@ -109,16 +109,16 @@ fn apart(assessment: &Assessment) -> Vec<String> {
 
 /// Wall nanoseconds as RFC 3339 in UTC, to the millisecond.
 pub(super) fn rfc3339(wall_ns: i64) -> String {
-    told(wall_ns, 3)
+    in_utc(wall_ns, 3)
 }
 
 /// The same to the nanosecond: a cut, which gives the same report when it is asked for again. To the
 /// millisecond it would lie before the last rows.
 pub(super) fn instant(wall_ns: i64) -> String {
-    told(wall_ns, 9)
+    in_utc(wall_ns, 9)
 }
 
-fn told(wall_ns: i64, digits: usize) -> String {
+fn in_utc(wall_ns: i64, digits: usize) -> String {
     jiff::Timestamp::from_nanosecond(i128::from(wall_ns))
         .map(|t| format!("{t:.digits$}"))
         .unwrap_or_else(|_| "beyond the calendar".to_owned())

@@ -3,7 +3,7 @@
 use super::model::*;
 use super::sample::how;
 use super::text::{limits, quantile};
-use super::words::{duration, percent};
+use super::words::{self, duration, percent};
 
 /// The notes on one expectation, in the order of the numbers they belong to.
 pub(super) fn of(report: &ExpectationReport) -> Vec<String> {
@@ -68,10 +68,9 @@ fn dated(dated: &DatedReport) -> String {
 
 fn batches(share: &BatchShareReport) -> String {
     format!(
-        "the interval of the share takes each canary as independent; in {} {} of {} ({}), which one run of the \
+        "the interval of the share takes each canary as independent; in {} of {} ({}), which one run of the \
          rule may catch or miss together, the 95 % interval of the share in time is {} to {}",
-        share.batches,
-        if share.batches == 1 { "batch" } else { "batches" },
+        words::batches(share.batches),
         duration(share.batch_ns),
         share.why,
         percent(share.interval.lower),

@@ -40,8 +40,8 @@ const COARSE: f64 = 0.05;
 pub(super) const SEED: u64 = 1;
 /// Largest number of observations for which coarse polled times are estimated by Turnbull.
 const TURNBULL_MOST: usize = 50_000;
-/// Resamples of intervals say how far an estimate may be off where nine of ten are no longer than so many medians:
-/// with longer ones they held p95 in 7 of 10 campaigns.
+/// Resamples of intervals say how far an estimate may be off where nine of ten are no longer than so many
+/// medians: with longer ones they held p95 in 7 of 10 campaigns.
 const LONGEST: u64 = 2;
 /// Two sides were polled differently where the intervals of one are longer by this factor.
 const APART: f64 = 1.5;

@@ -5,7 +5,7 @@ use super::blocks::Length;
 use super::expectation::CONFIDENCE;
 use super::model::{BatchShareReport, Share, ShareReport};
 use super::times::{DIFFERENT, Decided};
-use super::words::{duration, percent, percent_up};
+use super::words::{batches, duration, percent, percent_up};
 use crate::dispatch::outcome::{CanaryView, Delivery, Outcome, Verdict};
 use crate::ledger::ExpectationPlan;
 use crate::stats::proportion::{ShareInterval, clopper_pearson, lower_limit, upper_limit};
@@ -150,7 +150,7 @@ pub(super) fn counted(judged: &Judged) -> String {
         let n = judged.failed.n;
         let most = percent_up(upper_limit(0, n, CONFIDENCE));
         let together = match n < share.eligible {
-            true => format!(", {n} {}", if n == 1 { "batch" } else { "batches" }),
+            true => format!(", {}", batches(n)),
             false => String::new(),
         };
         words.push_str(&format!(

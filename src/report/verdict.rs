@@ -12,7 +12,7 @@ use super::hindrance;
 use super::model::{Method, TtdReport};
 use super::share::{Judged, counted};
 use super::times::{Decided, at_worst};
-use super::words::{duration, duration_up, percent};
+use super::words::{batches, duration, duration_up, percent};
 use crate::dispatch::outcome::{CanaryView, Delivery};
 use crate::ledger::ExpectationPlan;
 use crate::stats::planning::canaries_needed;
@@ -132,10 +132,9 @@ impl Sample<'_> {
     fn shared(&self) -> Option<String> {
         (self.n() < self.canaries).then(|| {
             format!(
-                "{} canaries are {} {} of {} ({})",
+                "{} canaries are {} of {} ({})",
                 self.canaries,
-                self.n(),
-                if self.n() == 1 { "batch" } else { "batches" },
+                batches(self.n()),
                 duration(self.batch.ns),
                 self.batch.why
             )

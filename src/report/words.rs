@@ -35,6 +35,11 @@ fn in_unit(ns: u64, rounded: fn(f64, usize) -> f64) -> String {
     }
 }
 
+/// `1 batch`, `12 batches`.
+pub fn batches(n: u64) -> String {
+    format!("{n} {}", if n == 1 { "batch" } else { "batches" })
+}
+
 /// Places behind the point that make three digits.
 fn places(value: f64) -> usize {
     if value >= 100.0 {

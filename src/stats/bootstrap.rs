@@ -9,8 +9,9 @@
 //! narrow, which is why [`Limits::blocks`] is told. No resample holds a time beyond the largest one seen, so
 //! that percentiles alone promise far too much of a high quantile: an interval of a quantile is therefore
 //! never narrower than as many independent observations as there are blocks would carry, by exact ranks
-//! ([`super::ranks`]); where even their largest is no limit, none is reached. With one block there is nothing to draw, and no
-//! interval. A resample whose statistic does not exist is counted as refused, never replaced.
+//! ([`super::ranks`]); where even their largest is no limit, none is reached. With one block there is
+//! nothing to draw, and no interval. A resample whose statistic does not exist is counted as refused, never
+//! replaced.
 //!
 //! Draws come from a ChaCha20 stream of the seed: the same input gives the same interval with any
 //! version of this program.

@@ -12,12 +12,13 @@
 //! An outage of hours takes many blocks together, and shuffling them would tear it apart: two weeks without any
 //! change would be slower since the last outage. So runs of 2, 4, 8, ... blocks are looked at, as long as there
 //! are twenty of them: the length counts at which the sums of scores vary most over what single blocks would
-//! make of them, by more than chance. The strongest split is taken off before, so that a change is no outage. Such runs are shuffled
-//! whole; splits may lie anywhere in them.
+//! make of them, by more than chance. The strongest split is taken off before, so that a change is no outage.
+//! Such runs are shuffled whole; splits may lie anywhere in them.
 //!
-//! Not promised: that outages are seen which last longer than a twentieth of the series; more than one change (the strongest is found); that a change shortly before either
-//! end is seen; that p is exact when the following of canaries itself changed over time, as it does
-//! for those still pending at the cut (their scores are near zero, so they say little).
+//! Not promised: that outages are seen which last longer than a twentieth of the series; more than one
+//! change (the strongest is found); that a change shortly before either end is seen; that p is exact when
+//! the following of canaries itself changed over time, as it does for those still pending at the cut (their
+//! scores are near zero, so they say little).
 
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};

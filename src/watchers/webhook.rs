@@ -331,8 +331,8 @@ async fn answer(State(hook): State<Arc<Hook>>, request: Request<Body>) -> Status
         };
     }
     let taker = hook.clone();
-    // Parsing a large body and a full queue both take time that other connections should not pay.
     let packed = is_packed(&parts.headers, &body);
+    // Parsing a large body and a full queue both take time that other connections should not pay.
     let taken = tokio::task::spawn_blocking(move || taker.take((&body, packed), arrived)).await;
     match taken {
         Ok((status, None)) => status,

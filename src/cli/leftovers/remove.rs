@@ -15,8 +15,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
+use dwell_injectors::file::born_ns;
 use dwell_injectors::registry::InjectorSettings;
 use serde_json::json;
 
@@ -102,9 +102,7 @@ fn state(of: &Metadata) -> impl PartialEq + use<> {
 
 /// Whether a row is about that very file.
 fn is(made: &MadeRow, found: &Metadata) -> bool {
-    let born = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-    let born = born.and_then(|since| i64::try_from(since.as_nanos()).ok());
-    (made.device, made.inode, made.born_ns) == (found.dev(), found.ino(), born)
+    (made.device, made.inode, made.born_ns) == (found.dev(), found.ino(), born_ns(found))
 }
 
 /// Files that an injector may have made, under the names by which rows know them.
@@ -148,6 +146,7 @@ pub(super) fn remove(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::UNIX_EPOCH;
 
     fn row(path: &Path) -> MadeRow {
         use dwell_injectors::stamp::{Clock, SystemClock};

@@ -11,7 +11,7 @@ use crate::config::checked::{Arrivals, Route};
 use crate::exit::Failure;
 use crate::report::blocks::{FEWEST, SHORTEST_NS};
 use crate::report::escape::terminal as safe;
-use crate::report::words::{duration, percent};
+use crate::report::words::{self, duration, percent};
 use crate::schedule::{
     Authorised, Demand, Limits, MOST_RUNS, Outlook, QuietPlan, Unreached, outlook, shortest,
 };
@@ -240,10 +240,10 @@ fn warnings(
     }
     if let Some(batches) = line.batches.filter(|batches| *batches < line.n) {
         warnings.push(format!(
-            "{} canaries are {batches} {} of {}, and a claim counts those while nothing is known of how \
+            "{} canaries are {} of {}, and a claim counts those while nothing is known of how \
              often the rule runs: say `rule_period`, or spread the canaries out",
             line.n,
-            if batches == 1 { "batch" } else { "batches" },
+            words::batches(batches),
             duration(SHORTEST_NS)
         ));
     }

@@ -1,9 +1,10 @@
 //! Replays: sightings of a token of ours that what we sent cannot explain.
 //!
 //! A sighting is a replay when it lies outside its canary's time (before the submission of the first
-//! event, surely after the last horizon: not what came before it and was read later), when its canary was withdrawn and so never left, or when a watcher
-//! that reads events (stage `ingested` or before) saw more different events than were handed over. It
-//! stays a row of the ledger and changes no outcome; it is counted as a stray of its watcher.
+//! event, surely after the last horizon: not what may have come before it and was read later), when its canary
+//! was withdrawn and so never left, or when a watcher that reads events (stage `ingested` or before) saw
+//! more different events than were handed over. It stays a row of the ledger and changes no outcome; it is
+//! counted as a stray of its watcher.
 //!
 //! Events are told apart by their own time, and by the product's id only where the record holds no
 //! time: a pipeline that delivers one event twice gives it two ids and one time, and is no attacker.

@@ -22,7 +22,6 @@
 //!
 //! - Brokers that answer about the ends and let nobody read are a blind span of ours. It lasts until a
 //!   record or the end of a partition is read.
-//!
 //! - Where the ends are beyond us and nothing can be read for [`STUCK`], whatever the reason, that is a blind
 //!   span too, and the topic is read through a new client: the library can take a topic that was made anew for
 //!   the old one with news of long ago, and waits then for ever.
@@ -61,7 +60,6 @@ use record::carried;
 const PROMPT: Duration = Duration::from_millis(500);
 /// How long after such a look began what comes is taken for new: the next one is due before.
 const FRESH: Duration = Duration::from_millis(1500);
-
 /// How long nothing can be read, although there is something, before a new client is tried.
 const STUCK: Duration = Duration::from_secs(10);
 

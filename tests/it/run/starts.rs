@@ -25,14 +25,20 @@ fn no_loose_ends(site: &Site, planned: u64) {
     assert!(!said.contains("ended in the middle"), "{said}");
 }
 
-#[test]
-fn a_port_in_use_beside_a_poll_ends_with_three_and_the_reason() {
+/// A site whose webhook is to listen where somebody does already.
+fn with_a_port_in_use() -> (TcpListener, Site) {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let watcher = format!(
         "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
         taken.local_addr().unwrap()
     );
     let site = Site::new(&Setup { watcher, ..Setup::default() });
+    (taken, site)
+}
+
+#[test]
+fn a_port_in_use_beside_a_poll_ends_with_three_and_the_reason() {
+    let (_taken, site) = with_a_port_in_use();
     poll_beside(&site, Api::start().address);
     // The poll is in the middle of its work when the other one fails, now and then.
     for _ in 0..5 {
@@ -92,12 +98,7 @@ fn a_second_writer_is_refused_at_once() {
 
 #[test]
 fn a_port_in_use_injects_nothing() {
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let watcher = format!(
-        "type = \"webhook\"\nlisten = \"{}\"\ndialect = \"json\"\nauth = {{ type = \"none\" }}",
-        taken.local_addr().unwrap()
-    );
-    let site = Site::new(&Setup { watcher, ..Setup::default() });
+    let (_taken, site) = with_a_port_in_use();
     let done = site.dwell(&["run"]);
     assert_eq!(done.status.code(), Some(3), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(lines(&site.path("auth.log")), 0);
